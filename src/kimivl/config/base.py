@@ -1,0 +1,66 @@
+"""The base of every configuration: frozen, and an unknown key is an error that names the key and the likely fix."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the key and the fix."""
+
+
+class Config(BaseModel):
+    """Frozen settings. Fields are the only keys; typos are refused rather than ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def parse(config_type: type[ConfigT], values: Mapping[str, Any], where: str) -> ConfigT:
+    """Builds a config from plain values.
+
+    Args:
+        values: nested plain values, as YAML or JSON give them.
+        where: named in errors, for example the file.
+    Raises: ConfigError with one line per fault.
+    """
+    try:
+        return config_type.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [_explain(config_type, fault) for fault in error.errors()]
+        raise ConfigError(f"{where}:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def _explain(config_type: type[Config], fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "extra_forbidden":
+        return f"{key}: {fault['msg']} (got {fault['input']!r})"
+    known = _keys_beside(config_type, fault["loc"])
+    near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(known))}"
+    return f"{key}: unknown key; {hint}"
+
+
+def _keys_beside(config_type: type[Config], location: tuple[int | str, ...]) -> list[str]:
+    """The field names that were allowed where an unknown key stood."""
+    current: Any = config_type
+    for part in location[:-1]:
+        fields = getattr(current, "model_fields", {})
+        if part in fields:
+            current = _config_in(fields[part].annotation)
+    return list(getattr(current, "model_fields", {}))
+
+
+def _config_in(annotation: Any) -> Any:
+    """The Config class inside an annotation such as `list[StageConfig]` or `VisionConfig | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _config_in(inner)
+        if found is not None:
+            return found
+    return None
