@@ -1,0 +1,74 @@
+"""Folders that appear whole or not at all.
+
+What it is: `replaced_folder`, used for everything that is saved as a folder of files (weights, models, checkpoints).
+What it is not: a lock; one process writes a folder at a time.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+
+@contextmanager
+def replaced_folder(folder: str | Path) -> Iterator[Path]:
+    """Gives an empty folder to write into; on leaving it takes the place of `folder`, on any error it disappears.
+
+    Files of an earlier `folder` are not carried over: write everything that belongs together inside one `with`. Uses may
+    be nested, for example a model's folder inside a checkpoint's.
+    Raises: OSError naming the folder and the cause (for example a full disk); what stood at `folder` before is intact then.
+    """
+    folder = Path(os.path.abspath(folder))
+    new, previous = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.previous")
+    try:
+        _recover(folder, previous)
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        yield new
+        _flush(new)
+        _swap(new, folder, previous)
+    except (OSError, SafetensorError) as error:
+        advice = "What was there is unchanged; free some space or write elsewhere"
+        raise OSError(f"could not write {folder}: {error}. {advice}") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _recover(folder: Path, previous: Path) -> None:
+    """If an earlier process died between the two renames of `_swap`, its previous folder is put back."""
+    if previous.exists() and not folder.exists():
+        previous.rename(folder)
+
+
+def _flush(folder: Path) -> None:
+    """Waits until the disk holds all files: a rename must never be on disk before what it points to."""
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _swap(new: Path, folder: Path, previous: Path) -> None:
+    shutil.rmtree(previous, ignore_errors=True)
+    if folder.exists():
+        folder.rename(previous)
+    try:
+        new.rename(folder)
+    except OSError:
+        _recover(folder, previous)
+        raise
+    _flush_entry(folder.parent)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _flush_entry(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
