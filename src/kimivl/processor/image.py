@@ -1,0 +1,221 @@
+"""Pictures → patches, at native resolution, by the rule of the official processor.
+
+What it is: `load_rgb`, which makes an upright RGB picture out of anything that Pillow opens, and `ImageProcessor`, which
+shrinks it to the token budget, pads it to whole 2×2 groups of patches, normalises it and cuts it into patches.
+What it is not: an augmentation or a fetcher; coordinates in answers refer to the upright picture that is loaded here.
+Facts: `reference/model.md` §4 (size rule, padding, values). Where the official code crashes or loses the picture we do not
+follow it: transparency is laid on white instead of showing the colour beneath, 16-bit greys are scaled instead of clipped,
+palettes are expanded before the picture is resized.
+
+Shapes: H, W pixels; h, w patches along the sides; P = h·w patches of p × p pixels.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+MAX_PIXELS = 89_478_485  # a small file can claim a huge picture; the size in its header is checked before decoding
+PROGRAM_FORMATS = {"EPS"}  # Pillow would run Ghostscript on them
+MAX_PATCHES_A_SIDE = 512  # the official processor refuses pictures that reach it: the rotary table of MoonViT ends there
+ORIENTATION = 0x0112  # EXIF tag
+
+ImageSource = str | Path | Image.Image
+Size = tuple[int, int]
+Grid = tuple[int, int]
+T = TypeVar("T")
+
+
+class ImageError(ValueError):
+    """The picture cannot be used; the message names it, and says why."""
+
+
+def load_rgb(source: ImageSource) -> Image.Image:
+    """The picture upright (EXIF applied), decoded, in mode RGB; transparency laid on white. The first frame if it has many.
+
+    Every Pillow mode is understood. Greys of more than 8 bits have no fixed white: see `_eight_bit_grey`.
+    Errors: ImageError naming the file, when it is missing, no picture, damaged, empty or above MAX_PIXELS.
+    """
+    name = image_name(source)
+    if isinstance(source, Image.Image):
+        return _decoded(source, name)
+    with open_image(source) as image:
+        return _decoded(image, name)
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """The file opened, its header read and its size checked, its pixels not yet decoded. Errors: ImageError."""
+    if not Path(path).is_file():
+        raise ImageError(f"image {path}: there is no such file")
+    image = guarded(lambda: Image.open(path), image_name(path))
+    _check_header(image, image_name(path))
+    return image
+
+
+def image_name(source: ImageSource) -> str:
+    """How errors call the picture."""
+    if not isinstance(source, Image.Image):
+        return f"image {source}"
+    file = getattr(source, "filename", "")
+    return f"image {file}" if file else f"image in memory ({source.mode}, {source.width}×{source.height})"
+
+
+def guarded(read: Callable[[], T], name: str) -> T:
+    """What `read` returns; any failure in it becomes an ImageError about the picture called `name`."""
+    # Pillow's decoders answer damaged bytes with whatever exception they run into, not only with OSError.
+    try:
+        return read()
+    except ImageError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{name}: not a picture in a format that Pillow reads, or an empty file") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name}: claims far more than {MAX_PIXELS:,} pixels; make it smaller first") from None
+    except Exception as error:
+        raise ImageError(f"{name}: damaged or cut off ({type(error).__name__}: {error})") from error
+
+
+def _check_header(image: Image.Image, name: str) -> None:
+    if image.format in PROGRAM_FORMATS:
+        raise ImageError(f"{name}: {image.format} is a program that draws, not a picture; convert it to PNG first")
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError(f"{name}: has no pixels ({width}×{height})")
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name}: {width}×{height} is more than {MAX_PIXELS:,} pixels; make it smaller first")
+
+
+def _decoded(image: Image.Image, name: str) -> Image.Image:
+    _check_header(image, name)
+    guarded(image.load, name)
+    return guarded(lambda: _to_rgb(_upright(image), name), name)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _eight_bit_grey(image, name)
+    if image.mode == "LAB":
+        profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        assert converted is not None  # only None when converting in place
+        return converted
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    if image.mode == "La":  # Pillow has no direct way from premultiplied grey
+        image = image.convert("LA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+
+
+def _eight_bit_grey(image: Image.Image, name: str) -> Image.Image:
+    """16-bit greys from 0 … 65535. 32-bit and float greys have no fixed white, so the values decide: floats in 0 … 1, then
+    0 … 255, then 0 … 65535 are taken as such ranges, and anything else runs from its darkest value to its brightest."""
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ImageError(f"{name}: a float picture with values that are not finite")
+    low, high = float(values.min()), float(values.max())
+    if image.mode.startswith("I;16"):
+        low, high = 0.0, 65535.0
+    elif low >= 0:
+        ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+        fitting = next((limit for limit in ranges if high <= limit), None)
+        low, high = (low, high) if fitting is None else (0.0, fitting)
+    grey = Image.fromarray(np.rint((values - low) * (255 / max(high - low, 1e-30))).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is not None:  # a PNG may name one grey that is transparent
+        opacity = np.where(np.asarray(image) == transparent, 0, 255).astype(np.uint8)
+        grey = Image.merge("LA", (grey, Image.fromarray(opacity)))
+    return grey
+
+
+@dataclass(frozen=True)
+class ImageProcessor:
+    """The size rule, normalisation and patches. The defaults are the official values of Kimi-VL-A3B-Instruct.
+
+    Args:
+        patch_size: side of a patch in pixels.
+        merge: patches along the side of a group that becomes one token.
+        in_token_limit: budget in patches (not tokens). Both the shrinking and the padding of the official rule may end above it:
+            at most 5,352 patches for 4,096, found by trying all sides below 8,000 pixels (the maximum is a long strip).
+        mean, std: per channel, of values in 0 … 1.
+    """
+
+    patch_size: int = 14
+    merge: int = 2
+    in_token_limit: int = 4096
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        if min(self.patch_size, self.merge, self.in_token_limit) < 1:
+            raise ValueError(f"patch_size, merge and in_token_limit must be at least 1: {self}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"mean and std need three values each, std above zero: {self}")
+
+    def __call__(self, image: ImageSource, limit: int | None = None) -> tuple[np.ndarray, Grid]:
+        """Patches float32 [h·w, 3, p, p] in reading order, and the grid (h, w); h and w are multiples of `merge`.
+
+        Args:
+            image: file or picture.
+            limit: a budget in patches for this call, in place of `in_token_limit`.
+        Errors: ImageError naming the picture: unreadable, or 512 patches or more along a side.
+        """
+        picture = load_rgb(image)
+        try:
+            size, grid = self.resized(picture.size, limit), self.grid(picture.size, limit)
+        except ValueError as error:
+            raise ImageError(f"{image_name(image)}: {error}") from None
+        if size != picture.size:
+            picture = picture.resize(size, Image.Resampling.BICUBIC)
+        return self._patches(np.asarray(picture), grid), grid
+
+    def resized(self, size: Size, limit: int | None = None) -> Size:
+        """(W, H) after shrinking to the budget; never larger than before."""
+        width, height = size
+        limit = self.in_token_limit if limit is None else limit
+        if limit < 1:
+            raise ValueError(f"the patch budget must be at least 1, got {limit}")
+        patches = (width // self.patch_size) * (height // self.patch_size)
+        if patches <= limit:
+            return size
+        scale = math.sqrt(limit / patches)
+        return max(1, int(width * scale)), max(1, int(height * scale))
+
+    def grid(self, size: Size, limit: int | None = None) -> Grid:
+        """Patch rows and columns (h, w) of an upright picture of (W, H) pixels, known without decoding it.
+
+        Errors: ValueError when a side reaches 512 patches.
+        """
+        group = self.patch_size * self.merge
+        w, h = (-(-side // group) * self.merge for side in self.resized(size, limit))
+        if max(h, w) >= MAX_PATCHES_A_SIDE:
+            raise ValueError(
+                f"{size[0]}×{size[1]} pixels are {h}×{w} patches (rows × columns); a side must stay below "
+                f"{MAX_PATCHES_A_SIDE}, so cut the picture into pieces"
+            )
+        return h, w
+
+    def tokens(self, grid: Grid) -> int:
+        """Tokens of one image in the language model."""
+        return grid[0] * grid[1] // self.merge**2
+
+    def _patches(self, pixels_HWC: np.ndarray, grid: Grid) -> np.ndarray:
+        (h, w), p = grid, self.patch_size
+        height, width, _ = pixels_HWC.shape
+        values_HWC = np.zeros((h * p, w * p, 3), np.float32)  # black, hence −1 after the official normalisation
+        values_HWC[:height, :width] = pixels_HWC
+        rows = values_HWC.reshape(h * p, w * p * 3)  # a row at a time: broadcasting over three channels is slow
+        rows /= np.float32(255)  # three roundings, in the official order, so that values are equal to the bit
+        rows -= np.tile(np.array(self.mean, np.float32), w * p)
+        rows /= np.tile(np.array(self.std, np.float32), w * p)
+        return values_HWC.reshape(h, p, w, p, 3).transpose(0, 2, 4, 1, 3).reshape(h * w, 3, p, p)
