@@ -1,0 +1,1 @@
+"""Reading: rendered words and real handwritten digits."""

@@ -1,0 +1,146 @@
+"""Rendered words: real English words and random letter strings in the fonts that matplotlib ships.
+
+What it is: `build`, which writes `words` (document: picture, then the text spelled; tests `test_known` and
+`test_heldout`) and `words_chat` (the same pictures with a question).
+What it is not: page layout; one word a picture, 32 pixels high, as wide as a multiple of 16 needs to be.
+Facts: a third of the strings is random so that reading cannot be replaced by guessing. Tests use words (types, by hash)
+that no training picture shows; `test_heldout` also uses a font family, DejaVu Serif, that occurs nowhere in training.
+"""
+
+import functools
+import string
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from kimivl.curate.records import Record, chat, document, image, text
+from kimivl.curate.text.library import common_words, is_test_word, training_texts
+from kimivl.curate.workshop import Workshop
+
+SOURCES = ("words", "words_chat")
+TRAIN_ITEMS, CHAT_ITEMS, TEST_ITEMS = 60_000, 30_000, 500
+RANDOM_SHARE = 0.35
+HEIGHT, WIDTH_STEP = 32, 16
+# File name -> least and most size in pixels; Computer Modern letters are smaller at the same size.
+FONTS = {
+    "DejaVuSans": (16, 22), "DejaVuSans-Bold": (16, 22), "DejaVuSansMono": (16, 22), "STIXGeneral": (18, 23), "STIXGeneralBol": (18, 23),
+    "cmr10": (18, 24), "cmb10": (18, 24), "cmss10": (18, 24), "cmtt10": (18, 24),
+}  # fmt: skip
+HELD_OUT_FONTS = {"DejaVuSerif": (16, 22)}
+QUESTIONS = ("Read the word.", "What does the picture say?", "What is written here?", "Which word do you see?", "Read the text.")
+_SAME_IN_BOTH_CASES = set("coswvxz")  # a string of these alone could be either case
+
+
+def build(shop: Workshop) -> None:
+    """Write both sources."""
+    words = [word for word in common_words(training_texts(shop), 3 if shop.scale == 1.0 else 1)]
+    known = [word for word in words if not is_test_word(word)]
+    unseen = [word for word in words if is_test_word(word)]
+    total = shop.count(TRAIN_ITEMS)
+
+    labels: list[tuple[str, str]] = []  # (path, word)
+    for i in range(total):
+        rng = shop.rng("words", i)
+        word = _random_string(rng) if rng.random() < RANDOM_SHARE else _cased(str(known[rng.integers(len(known))]), rng)
+        picture = render(word, _pick(FONTS, rng), rng, jitter=True)
+        labels.append((shop.save_image("words", f"{i:05d}", picture), word))
+        shop.progress(i, total)
+    shop.write("words", "train", (document(f"words-{i}", [image(path), text(word, spelled=True)]) for i, (path, word) in enumerate(labels)))
+    shop.write("words", "test_known", _test(shop, "known", FONTS, unseen))
+    shop.write("words", "test_heldout", _test(shop, "heldout", HELD_OUT_FONTS, unseen))
+
+    for i in range(shop.count(CHAT_ITEMS)):
+        shop.share_image("words_chat", f"{i:05d}", "words")
+    shop.write("words_chat", "train", (_chat(i, path, word, shop.rng("words_chat", i)) for i, (path, word) in enumerate(labels[: shop.count(CHAT_ITEMS)])))
+
+
+def render(word: str, font: tuple[str, int], rng: np.random.Generator, jitter: bool) -> Image.Image:
+    """A picture of `word`, [32, multiple of 16] pixels, RGB.
+
+    Args:
+        font: (file name without suffix, size in pixels).
+        jitter: vary width, weight and slant a little, as if more fonts existed; tests show fonts as they are.
+    """
+    weight = float(rng.choice([0.0, 0.0, 0.25, 0.5])) if jitter else 0.0
+    mask = _mask(word, *font, weight)
+    if jitter and rng.random() < 0.6:
+        mask = _stretch(mask, rng.uniform(0.88, 1.15), rng.uniform(-0.12, 0.12))
+    left, top = int(rng.integers(2, 8)), int(rng.integers(1, max(2, HEIGHT - mask.height)))
+    width = -(-(mask.width + left + 2) // WIDTH_STEP) * WIDTH_STEP
+    ground, ink = _colors(rng)
+    picture = Image.new("RGB", (width, HEIGHT), ground)
+    picture.paste(ink, (left, top), mask)
+    return picture
+
+
+@functools.cache
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"), size)
+
+
+def _mask(word: str, name: str, size: int, weight: float) -> Image.Image:
+    """Coverage of the word's pixels, cut to its ink; drawn with room on all sides, as fonts misjudge their own extent."""
+    font = _font(name, size)
+    canvas = Image.new("L", (round(font.getlength(word)) + 2 * size, 3 * size))
+    ImageDraw.Draw(canvas).text((size, 2 * size), word, fill=255, font=font, stroke_width=weight, anchor="ls")
+    return canvas.crop(canvas.getbbox())
+
+
+def _stretch(mask: Image.Image, factor: float, slant: float) -> Image.Image:
+    """Scale the width by `factor` and lean by `slant` (horizontal shift per row)."""
+    lean = abs(slant) * mask.height
+    width = round(mask.width * factor + lean)
+    shift = -lean if slant > 0 else 0.0
+    leaned = mask.transform((width, mask.height), Image.Transform.AFFINE, (1 / factor, slant / factor, shift / factor, 0, 1, 0), Image.Resampling.BICUBIC)
+    return leaned.crop(leaned.getbbox())
+
+
+def _colors(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(background, ink): dark on light, in one of six pictures light on dark."""
+    light, dark = tuple(rng.integers(205, 256, 3).tolist()), tuple(rng.integers(0, 90, 3).tolist())
+    return (light, dark) if rng.random() < 5 / 6 else (dark, light)
+
+
+def _pick(fonts: dict[str, tuple[int, int]], rng: np.random.Generator) -> tuple[str, int]:
+    name = list(fonts)[rng.integers(len(fonts))]
+    least, most = fonts[name]
+    return name, int(rng.integers(least, most + 1))
+
+
+def _cased(word: str, rng: np.random.Generator) -> str:
+    """Lower case mostly, some Capitalised, some UPPER (unless upper case could be read as lower)."""
+    draw = rng.random()
+    if draw < 0.75 or (draw >= 0.9 and set(word) <= _SAME_IN_BOTH_CASES):
+        return word
+    return word.capitalize() if draw < 0.9 else word.upper()
+
+
+def _random_string(rng: np.random.Generator) -> str:
+    """Two to seven letters of one case (or Capitalised) whose case can be told, and which are no test word."""
+    while True:
+        letters = "".join(string.ascii_lowercase[i] for i in rng.integers(26, size=rng.integers(2, 8)))
+        cased = _cased(letters, rng)
+        lonely_i = cased[0] == "I" and cased != cased.upper()  # 'Ixb' and 'lxb' look alike in a sans-serif font
+        if not set(letters) <= _SAME_IN_BOTH_CASES and not lonely_i and not is_test_word(letters):
+            return cased
+
+
+def _test(shop: Workshop, kind: str, fonts: dict[str, tuple[int, int]], unseen: Sequence[str]) -> list[Record]:
+    """The same held-out words for both tests, so that the fonts alone make the difference."""
+    order = shop.rng("words test").permutation(len(unseen))
+    records = []
+    for i in range(shop.count(TEST_ITEMS)):
+        rng = shop.rng(f"words {kind}", i)
+        word, font = _cased(unseen[order[i % len(order)]], shop.rng("words test case", i)), _pick(fonts, rng)
+        path = shop.save_image("words", f"{kind}-{i:03d}", render(word, font, rng, jitter=False))
+        records.append(chat(f"words-{kind}-{i}", [([image(path), text(QUESTIONS[0])], text(word, spelled=True))], {"answer": word, "font": font[0]}))
+    return records
+
+
+def _chat(index: int, path: str, word: str, rng: np.random.Generator) -> Record:
+    question = QUESTIONS[0] if rng.random() < 0.4 else QUESTIONS[rng.integers(len(QUESTIONS))]
+    return chat(f"words-chat-{index}", [([image(path), text(question)], text(word, spelled=True))])

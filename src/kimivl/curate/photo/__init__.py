@@ -1,0 +1,1 @@
+"""Photographs that packages bring, cut into captioned crops."""

@@ -1,0 +1,112 @@
+"""Shapes and how they are drawn: outlines as polygons, so that every box is exact.
+
+What it is: the names, colours and outlines of shapes, `Scene` (what is where, in pixels) and `paint`.
+What it is not: the questions about a scene; `shapes.py` asks them.
+Facts: the first three shapes and eight colours are those of easy-VQA, so that what is learned here serves there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+COLORS = {
+    "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0), "gray": (128, 128, 128), "black": (0, 0, 0),
+    "teal": (0, 128, 128), "brown": (165, 42, 42), "orange": (255, 140, 0), "purple": (128, 0, 128), "pink": (255, 105, 180),
+}  # fmt: skip
+SHAPES = ("circle", "rectangle", "triangle", "star", "diamond", "cross")
+Palette = tuple[tuple[str, ...], tuple[str, ...]]  # kinds, colours
+EVERYTHING: Palette = (SHAPES, tuple(COLORS))
+EASY: Palette = (SHAPES[:3], tuple(COLORS)[:8])  # easy-VQA's
+OVERSAMPLING = 4
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One object: `outline` holds its corners in pixels [corners, 2] (x, y); the box is theirs."""
+
+    kind: str
+    color: str
+    rgb: tuple[int, int, int]
+    outline: np.ndarray
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1 in pixels."""
+        (x0, y0), (x1, y1) = self.outline.min(0), self.outline.max(0)
+        return float(x0), float(y0), float(x1), float(y1)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Shapes on a plain ground; `size` is (width, height) in pixels."""
+
+    size: tuple[int, int]
+    ground: tuple[int, int, int]
+    shapes: tuple[Shape, ...]
+
+
+def outline(kind: str, center: tuple[float, float], radius: float, rng: np.random.Generator) -> np.ndarray:
+    """Corners of a shape inside the circle of `radius` around `center`; rectangles vary in their sides."""
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False) - np.pi / 2
+    if kind == "circle":
+        unit = np.stack([np.cos(angle), np.sin(angle)], 1)
+    elif kind == "rectangle":
+        half = np.array([1.0, rng.uniform(0.45, 1.0)])[:: rng.choice([1, -1])] * 0.88
+        unit = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
+    elif kind == "triangle":
+        unit = np.array([[0, -1], [1, 0.8], [-1, 0.8]])
+    elif kind == "star":
+        reach = np.where(np.arange(10) % 2 == 0, 1.0, 0.42)[:, None]
+        unit = reach * np.stack([np.cos(angle[::6]), np.sin(angle[::6])], 1)
+    elif kind == "diamond":
+        unit = np.array([[0, -1], [0.75, 0], [0, 1], [-0.75, 0]])
+    elif kind == "cross":
+        a, b = 0.33, 0.95
+        unit = np.array([[-a, -b], [a, -b], [a, -a], [b, -a], [b, a], [a, a], [a, b], [-a, b], [-a, a], [-b, a], [-b, -a], [-a, -a]])
+    else:
+        raise ValueError(f"no shape is called '{kind}': choose from {SHAPES}")
+    return np.asarray(center) + radius * unit
+
+
+def jittered(color: str, rng: np.random.Generator, amount: int = 12) -> tuple[int, int, int]:
+    """The colour of that name, a little off."""
+    red, green, blue = np.clip(np.array(COLORS[color]) + rng.integers(-amount, amount + 1, 3), 0, 255).tolist()
+    return red, green, blue
+
+
+def light_ground(rng: np.random.Generator) -> tuple[int, int, int]:
+    """A light background colour."""
+    red, green, blue = rng.integers(226, 256, 3).tolist()
+    return red, green, blue
+
+
+def random_scene(count: int, size: tuple[int, int], radii: tuple[float, float], palette: Palette, rng: np.random.Generator) -> Scene:
+    """Up to `count` shapes that neither overlap nor leave the picture (fewer where no room is found).
+
+    A radius is drawn from `radii` for each shape; centres keep the sum of radii and one pixel apart.
+    """
+    placed: list[tuple[float, float, float]] = []
+    shapes: list[Shape] = []
+    for _ in range(count * 12):
+        if len(shapes) == count:
+            break
+        radius = rng.uniform(*radii)
+        x, y = (rng.uniform(radius + 1, side - radius - 1) for side in size)
+        if any(np.hypot(x - u, y - v) < radius + r + 1 for u, v, r in placed):
+            continue
+        placed.append((x, y, radius))
+        kind, color = (names[rng.integers(len(names))] for names in palette)
+        shapes.append(Shape(kind, color, jittered(color, rng), outline(kind, (x, y), radius, rng)))
+    return Scene(size, light_ground(rng), tuple(shapes))
+
+
+def paint(scene: Scene) -> Image.Image:
+    """The picture, with smooth edges."""
+    width, height = scene.size
+    canvas = Image.new("RGB", (width * OVERSAMPLING, height * OVERSAMPLING), scene.ground)
+    pen = ImageDraw.Draw(canvas)
+    for shape in scene.shapes:
+        # A pixel index names a pixel's middle, hence the half.
+        pen.polygon([(x, y) for x, y in (shape.outline * OVERSAMPLING - 0.5).tolist()], fill=shape.rgb)
+    return canvas.reduce(OVERSAMPLING)

@@ -1,0 +1,219 @@
+"""Questions about rendered scenes whose answers are exact: naming, counting, pointing, boxes, yes and no.
+
+What it is: `build`, which draws scenes and writes documents (`scenes_caption`, `scenes_grounding`, `scenes_qa`; tests
+`scenes_grounding/test_pointing`, `scenes_qa/test_counting`) and chats (`scenes_chat`) about the same pictures.
+What it is not: a copy of easy-VQA; pictures and most wordings are ours.
+Facts: coordinates are x then y, shares of the picture's own width and height (not of a padded one), two decimals, spelled.
+An object is only asked for by a name that fits it alone.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from kimivl.curate.records import Part, Record, chat, document, image, join_lines, text
+from kimivl.curate.scene.drawing import COLORS, EASY, EVERYTHING, SHAPES, Scene, Shape, paint, random_scene
+from kimivl.curate.workshop import Workshop
+
+SOURCES = ("scenes_caption", "scenes_grounding", "scenes_qa", "scenes_chat")
+SCENES, TEST_ITEMS = 24_000, 500
+SINGLE_SHARE = 0.35  # scenes with one shape, like easy-VQA's
+SIZES = ((64, 64), (80, 64), (64, 80), (96, 64), (80, 80), (96, 80))
+RADII = (7.0, 13.0)
+SINGLE_RADII = (4.5, 15.0)
+YES_NO = (  # wording, whether "yes" means that the thing is there
+    ("is there a {}?", True), ("does the image contain a {}?", True), ("can you see a {}?", True), ("is a {} visible?", True),
+    ("is there not a {}?", False), ("does the image not contain a {}?", False), ("is no {} visible?", False), ("is the picture without a {}?", False),
+    ("is it true that there is no {}?", False),
+)  # fmt: skip
+
+Turn = tuple[str, str | Part]
+T = TypeVar("T")
+
+
+def build(shop: Workshop) -> None:
+    """Write the four sources."""
+    total = shop.count(SCENES)
+    lines: dict[str, list[Record]] = {source: [] for source in SOURCES}
+    for i in range(total):
+        rng = shop.rng("scenes", i)
+        scene = training_scene(rng)
+        name = f"{i:05d}"
+        path = shop.save_image(SOURCES[0], name, paint(scene))
+        for source in SOURCES[1:]:
+            shop.share_image(source, name, SOURCES[0])
+        lines["scenes_caption"].append(document(f"scenes-caption-{i}", [image(path), text(caption(scene))]))
+        lines["scenes_grounding"].append(document(f"scenes-grounding-{i}", [image(path), *grounding(scene, rng)]))
+        lines["scenes_qa"].append(document(f"scenes-qa-{i}", [image(path), *question_lines(scene, rng)]))
+        lines["scenes_chat"].append(conversation(f"scenes-chat-{i}", path, scene, rng))
+        shop.progress(i, total)
+    for source, records in lines.items():
+        shop.write(source, "train", records)
+    tests = range(shop.count(TEST_ITEMS))
+    shop.write("scenes_grounding", "test_pointing", (_pointing_test(shop, i, shop.rng("scenes pointing test", i)) for i in tests))
+    shop.write("scenes_qa", "test_counting", (_counting_test(shop, i, shop.rng("scenes counting test", i)) for i in tests))
+
+
+def training_scene(rng: np.random.Generator) -> Scene:
+    """One shape of any size on 64x64, mostly of easy-VQA's kinds, or two to five on a picture of any size."""
+    if rng.random() < SINGLE_SHARE:
+        palette = EASY if rng.random() < 0.7 else EVERYTHING
+        return random_scene(1, SIZES[0], SINGLE_RADII, palette, rng)
+    return several(int(rng.integers(2, 6)), rng)
+
+
+def several(count: int, rng: np.random.Generator) -> Scene:
+    """`count` shapes; in two of five scenes of few kinds and colours, so that counts above one are common."""
+    palette = EVERYTHING
+    if rng.random() < 0.4:
+        palette = tuple(tuple(_shuffled(list(names), rng)[:most]) for names, most in zip(EVERYTHING, (2, 3)))  # type: ignore[assignment]
+    return random_scene(count, SIZES[rng.integers(len(SIZES))], RADII, palette, rng)
+
+
+def caption(scene: Scene) -> str:
+    """'a red circle, a blue star and a green cross', in the order left to right."""
+    names = [f"{'an' if shape.color == 'orange' else 'a'} {shape.color} {shape.kind}" for shape in sorted(scene.shapes, key=lambda s: s.box[0])]
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def unique_names(scene: Scene) -> dict[str, Shape]:
+    """Every name that fits one shape only: 'red circle', 'circle', 'red shape'."""
+    names = [(name, shape) for shape in scene.shapes for name in (f"{shape.color} {shape.kind}", shape.kind, f"{shape.color} shape")]
+    counts = Counter(name for name, _ in names)
+    return {name: shape for name, shape in names if counts[name] == 1}
+
+
+def normalized_box(shape: Shape, size: tuple[int, int]) -> list[float]:
+    """x0, y0, x1, y1 as shares of the picture's width and height."""
+    return [round(value / side, 4) for value, side in zip(shape.box, (*size, *size))]
+
+
+def point_text(shape: Shape, size: tuple[int, int]) -> str:
+    """The middle of the shape's box, '0.34 0.56'."""
+    x0, y0, x1, y1 = normalized_box(shape, size)
+    return f"{(x0 + x1) / 2:.2f} {(y0 + y1) / 2:.2f}"
+
+
+def box_text(shape: Shape, size: tuple[int, int]) -> str:
+    """'0.25 0.40 0.43 0.72'."""
+    return " ".join(f"{value:.2f}" for value in normalized_box(shape, size))
+
+
+def count_phrases(scene: Scene, rng: np.random.Generator) -> list[tuple[str, int]]:
+    """(name in the plural, how many), weighted by repetition: all shapes, each kind and colour that is there, one that is not."""
+    counts = Counter(f"{s.kind}s" if s.kind != "cross" else "crosses" for s in scene.shapes)
+    counts += Counter(f"{s.color} shapes" for s in scene.shapes)
+    absent = [f"{k}s" for k in SHAPES if k != "cross" and f"{k}s" not in counts] + [f"{c} shapes" for c in COLORS if f"{c} shapes" not in counts]
+    weighted = [item for item in counts.items() for _ in range(item[1] ** 2)]  # ones are many, larger counts are what is to be learned
+    return [("shapes", len(scene.shapes))] * (1 + len(weighted) // 2) + weighted + [(absent[rng.integers(len(absent))], 0)]
+
+
+def grounding(scene: Scene, rng: np.random.Generator) -> list[Part]:
+    """Lines 'red circle: 0.34 0.56' (a point) or 'red circle: 0.25 0.40 0.43 0.72' (a box) for unambiguous names."""
+    names = _shuffled(list(unique_names(scene).items()), rng)[:4]
+    write = box_text if rng.random() < 0.3 else point_text
+    lines = [(text(f"{name}: "), text(write(shape, scene.size), spelled=True)) for name, shape in names]
+    return join_lines(lines) or [text(caption(scene))]
+
+
+def question_lines(scene: Scene, rng: np.random.Generator) -> list[Part]:
+    """Up to six lines 'Question: … Answer: …'; counts are spelled."""
+    asked: dict[str, Part] = {}
+    for _ in range(rng.integers(2, 7)):
+        if rng.random() < 0.3:
+            name, count = _one(count_phrases(scene, rng), rng)
+            asked[f"how many {name}?"] = text(str(count), spelled=True)
+        else:
+            question, answer = _naming(scene, rng) if rng.random() < 0.35 else _yes_no(scene, rng)
+            asked[question] = text(answer)
+    lines = [(text(f"Question: {question} Answer: "), answer) for question, answer in asked.items()]
+    return join_lines(lines)
+
+
+def conversation(sample_id: str, path: str, scene: Scene, rng: np.random.Generator) -> Record:
+    """One picture and three to eight turns, pointing first among equals."""
+    makers = (_point, _point, _point, _box, _count, _count, _yes_no, _yes_no, _naming, _describe)
+    turns = [turn for _ in range(rng.integers(3, 9)) if (turn := makers[rng.integers(len(makers))](scene, rng)) is not None]
+    turns = list({question: (question, answer) for question, answer in turns}.values()) or [_describe(scene, rng)]
+    (question, answer), *others = turns
+    return chat(sample_id, [([image(path), text(question)], answer), *others])
+
+
+def _point(scene: Scene, rng: np.random.Generator) -> Turn | None:
+    names = list(unique_names(scene).items())
+    if not names:
+        return None
+    name, shape = _one(names, rng)
+    return _one(("Point to the {}.", "Point to the {}.", "Where is the {}?"), rng).format(name), text(point_text(shape, scene.size), spelled=True)
+
+
+def _box(scene: Scene, rng: np.random.Generator) -> Turn | None:
+    names = list(unique_names(scene).items())
+    if not names:
+        return None
+    name, shape = _one(names, rng)
+    return f"Give the box of the {name}.", text(box_text(shape, scene.size), spelled=True)
+
+
+def _count(scene: Scene, rng: np.random.Generator) -> Turn:
+    name, count = _one(count_phrases(scene, rng), rng)
+    return f"How many {name}?", text(str(count), spelled=True)
+
+
+def _yes_no(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    """Half of the things asked for are there; colours, kinds and both are asked for."""
+    wording, yes_means_there = _one(YES_NO, rng)
+    there = {name for s in scene.shapes for name in (f"{s.color} {s.kind}", s.kind, f"{s.color} shape")}
+    every = [f"{c} {k}" for c in COLORS for k in SHAPES] if rng.random() < 0.25 else [*SHAPES, *(f"{c} shape" for c in COLORS)]
+    present = rng.random() < 0.5
+    name = _one([name for name in every if (name in there) == present], rng)
+    question = wording.format(name).replace(" a orange", " an orange")
+    return question, "yes" if present == yes_means_there else "no"
+
+
+def _naming(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    """Colour of a shape named by its kind (or of the only one), or kind of a shape named by its colour."""
+    names = list(unique_names(scene).items())
+    by_kind = [(f"what color is the {name}?", shape.color) for name, shape in names if name == shape.kind]
+    by_color = [(f"what is the {name}?", shape.kind) for name, shape in names if name.endswith(" shape")]
+    if len(scene.shapes) == 1:
+        by_kind.append(("what color is the shape?", scene.shapes[0].color))
+        by_color.append(("what shape is in the image?", scene.shapes[0].kind))
+    return _one(by_kind + by_color, rng) if by_kind or by_color else _yes_no(scene, rng)
+
+
+def _describe(scene: Scene, rng: np.random.Generator) -> Turn:
+    return _one(("Describe the picture.", "What is in the picture?"), rng), caption(scene)
+
+
+def _pointing_test(shop: Workshop, index: int, rng: np.random.Generator) -> Record:
+    """A new scene of two to five shapes and one unambiguous object in it."""
+    names: dict[str, Shape] = {}
+    while not names:
+        scene = several(int(rng.integers(2, 6)), rng)
+        names = unique_names(scene)
+    name, shape = _one(list(names.items()), rng)
+    path = shop.save_image("scenes_grounding", f"test-{index:03d}", paint(scene))
+    answer = point_text(shape, scene.size)
+    return chat(
+        f"scenes-pointing-test-{index}",
+        [([image(path), text(f"Point to the {name}.")], text(answer, spelled=True))],
+        {"answer": answer, "box": normalized_box(shape, scene.size)},
+    )
+
+
+def _counting_test(shop: Workshop, index: int, rng: np.random.Generator) -> Record:
+    scene = several(int(rng.integers(1, 6)), rng)
+    name, count = _one(count_phrases(scene, rng), rng)
+    path = shop.save_image("scenes_qa", f"test-{index:03d}", paint(scene))
+    return chat(f"scenes-counting-test-{index}", [([image(path), text(f"How many {name}?")], text(str(count), spelled=True))], {"answer": str(count)})
+
+
+def _one(items: Sequence[T], rng: np.random.Generator) -> T:
+    return items[int(rng.integers(len(items)))]
+
+
+def _shuffled(items: list[T], rng: np.random.Generator) -> list[T]:
+    return [items[i] for i in rng.permutation(len(items))]

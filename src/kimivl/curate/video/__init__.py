@@ -1,0 +1,1 @@
+"""Short clips as frames with time labels."""

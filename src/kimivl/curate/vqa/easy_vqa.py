@@ -1,0 +1,109 @@
+"""The easy-vqa package: pictures of one coloured shape with questions, in the package's own split.
+
+What it is: `build`, which writes `easy_vqa` (chat; an image once, then its questions as turns; test: one question a
+sample), `easy_vqa_caption` (image + 'a red circle') and `easy_vqa_qa` (interleaved document with question and answer lines).
+What it is not: a new split or a relabelling. Captions are derived from answers of the training questions alone.
+Facts: 4,000 + 1,000 PNG files of 64x64, 38,575 + 9,673 questions, 13 answers; MIT licence. No test picture equals
+a training picture pixel by pixel (counted at every build, in the manifest's `duplicates`).
+"""
+
+import importlib.util
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from kimivl.curate.records import chat, document, image, text
+from kimivl.curate.workshop import Workshop
+
+SOURCES = ("easy_vqa", "easy_vqa_caption", "easy_vqa_qa")
+SHAPES = ("circle", "rectangle", "triangle")
+COLORS = ("red", "green", "blue", "yellow", "gray", "black", "teal", "brown")
+MOST_TURNS = 12
+
+Questions = dict[int, list[tuple[str, str]]]  # image number -> (question, answer) pairs
+
+
+def build(shop: Workshop) -> None:
+    """Write the three sources. Raises ValueError if the package's files are not as its 1.0 release has them."""
+    folder = _package_data()
+    train, test = (_questions(folder / split) for split in ("train", "test"))
+    train = dict(list(train.items())[: shop.count(len(train))])
+    test = dict(list(test.items())[: shop.count(len(test))])
+    names = {("train", n): f"train-{n}" for n in train} | {("test", n): f"test-{n}" for n in test}
+    paths: dict[tuple[str, int], str] = {}
+    for done, ((split, number), name) in enumerate(names.items(), start=1):
+        paths[split, number] = shop.take_image("easy_vqa", name, folder / split / "images" / f"{number}.png")
+        if split == "train":
+            for source in SOURCES[1:]:
+                shop.share_image(source, name, "easy_vqa")
+        shop.progress(done, len(names))
+
+    shop.write("easy_vqa", "train", (_conversation(shop, n, pairs, paths["train", n]) for n, pairs in train.items()))
+    shop.write(
+        "easy_vqa", "test",
+        (chat(f"easy-vqa-test-{n}-{i}", [([image(paths["test", n]), text(question)], answer)], {"answer": answer})
+         for n, pairs in test.items() for i, (question, answer) in enumerate(pairs)),
+    )  # fmt: skip
+    captions = {n: caption for n, pairs in train.items() if (caption := caption_of(pairs))}
+    shop.write(
+        "easy_vqa_caption", "train",
+        (document(f"easy-vqa-caption-{n}", [image(paths["train", n]), text(caption)]) for n, caption in captions.items()),
+    )  # fmt: skip
+    shop.write("easy_vqa_qa", "train", (_question_lines(shop, n, pairs, paths["train", n]) for n, pairs in train.items()))
+
+
+def caption_of(pairs: list[tuple[str, str]]) -> str | None:
+    """'a red circle' from an image's training questions and answers, None where they do not decide shape and colour.
+
+    A direct answer ('what color …' → red), a confirmed name ('is there a circle' → yes) or, by exclusion, all other
+    names denied decide; so do the names that a question takes for granted ('what color is the circle?').
+    """
+    found = [_decide(pairs, names) for names in (COLORS, SHAPES)]
+    return f"a {found[0]} {found[1]}" if all(found) else None
+
+
+def _decide(pairs: list[tuple[str, str]], names: tuple[str, ...]) -> str | None:
+    denied: set[str] = set()
+    for question, answer in pairs:
+        if answer in names:
+            return answer
+        named = next((name for name in names if re.search(rf"\b{name}\b", question)), None)
+        if named is None:
+            continue
+        if answer not in ("yes", "no"):
+            return named
+        negated = bool(re.search(r"\b(?:not|no)\b", question))
+        if (answer == "yes") != negated:
+            return named
+        denied.add(named)
+    left = set(names) - denied
+    return left.pop() if len(left) == 1 else None
+
+
+def _conversation(shop: Workshop, number: int, pairs: list[tuple[str, str]], path: str) -> dict[str, object]:
+    """All of an image's questions (at most twelve) in random order; the image stands before the first."""
+    order = shop.rng("easy_vqa", number).permutation(len(pairs))[:MOST_TURNS]
+    (question, answer), *others = [pairs[i] for i in order]
+    return chat(f"easy-vqa-train-{number}", [([image(path), text(question)], answer), *others])
+
+
+def _question_lines(shop: Workshop, number: int, pairs: list[tuple[str, str]], path: str) -> dict[str, object]:
+    order = shop.rng("easy_vqa_qa", number).permutation(len(pairs))[:MOST_TURNS]
+    lines = [f"Question: {question} Answer: {answer}" for question, answer in (pairs[i] for i in order)]
+    return document(f"easy-vqa-qa-{number}", [image(path), text("\n".join(lines))])
+
+
+def _package_data() -> Path:
+    spec = importlib.util.find_spec("easy_vqa")
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError("the package 'easy-vqa' is not installed: install the demo's packages with `pip install 'kimivl[data]'`")
+    return Path(spec.submodule_search_locations[0]) / "data"
+
+
+def _questions(split: Path) -> Questions:
+    """The (question, answer) pairs of each image of a split, images in number order."""
+    by_image: Questions = defaultdict(list)
+    for question, answer, number in json.loads((split / "questions.json").read_text()):
+        by_image[int(number)].append((question, answer))
+    return dict(sorted(by_image.items()))

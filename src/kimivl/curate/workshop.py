@@ -1,0 +1,121 @@
+"""Where a group of sources is built: a temporary folder that becomes visible only when everything in it is complete.
+
+What it is: `Workshop`, which writes the JSONL files and PNG images of one group of sources, and `publish`, which moves
+the finished sources into place.
+What it is not: a store for training; the data room reads what this leaves behind.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from kimivl.curate.records import Record, rng_for
+
+
+class Workshop:
+    """The bench of one group while it is built.
+
+    `root` holds the sources that are finished (to read from), `seed` and `scale` are the build's, `advance` moves the
+    progress bar. `scale` below 1 makes every source proportionally smaller, for tests.
+    """
+
+    def __init__(self, root: Path, group: str, seed: int, scale: float = 1.0, advance: Callable[[float], None] | None = None) -> None:
+        self.root, self.seed, self.scale = root, seed, scale
+        self.pixel_hashes: dict[Path, str] = {}  # final path of an image -> hash of its pixels; spares the survey the decoding
+        self._advance = advance or (lambda share: None)
+        self._folder = root / f".building-{group}"
+        shutil.rmtree(self._folder, ignore_errors=True)  # what a killed build left
+        self._folder.mkdir(parents=True)
+        self._folders_made: set[str] = set()
+
+    def rng(self, source: str, index: int = 0) -> np.random.Generator:
+        """The randomness of item `index` of `source`."""
+        return rng_for(self.seed, source, index)
+
+    def count(self, full: int, least: int = 4) -> int:
+        """How many items to build of a source that has `full` at scale 1."""
+        return max(least, round(full * self.scale))
+
+    def progress(self, done: int, total: int) -> None:
+        """Report that `done` of the group's `total` items exist; cheap enough to call for every item."""
+        if done % 256 == 0 or done == total:
+            self._advance(done / max(total, 1))
+
+    def save_image(self, source: str, name: str, picture: Image.Image) -> str:
+        """Write a PNG and return the path that records name it by."""
+        picture.save(self._image_path(source, name), format="PNG", compress_level=1)
+        self.pixel_hashes[self.root / source / "images" / f"{name}.png"] = pixel_hash(picture)
+        return f"images/{name}.png"
+
+    def share_image(self, source: str, name: str, owner: str) -> str:
+        """Let `source` name an image too that was saved for the source `owner`: a hard link where the file system has them."""
+        self._link(self._image_path(owner, name), self._image_path(source, name))
+        self.pixel_hashes[self.root / source / "images" / f"{name}.png"] = self.pixel_hashes[self.root / owner / "images" / f"{name}.png"]
+        return f"images/{name}.png"
+
+    def take_image(self, source: str, name: str, file: Path) -> str:
+        """Copy a PNG that a package brings, byte by byte."""
+        shutil.copyfile(file, self._image_path(source, name))
+        with Image.open(file) as picture:
+            self.pixel_hashes[self.root / source / "images" / f"{name}.png"] = pixel_hash(picture)
+        return f"images/{name}.png"
+
+    def write(self, source: str, split: str, records: Iterable[Record]) -> int:
+        """Write `<source>/<split>.jsonl`; returns the number of records."""
+        folder = self._folder / source
+        folder.mkdir(exist_ok=True)
+        count = 0
+        with open(folder / f"{split}.jsonl", "w", encoding="utf-8") as file:
+            for count, record in enumerate(records, start=1):
+                file.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
+        return count
+
+    def publish(self, sources: Sequence[str]) -> None:
+        """Move the finished sources into `root`, replacing older builds of the same name."""
+        built = {path.name for path in self._folder.iterdir()}
+        if built != set(sources):
+            raise ValueError(f"group in {self._folder.name} declares the sources {sorted(sources)} but built {sorted(built)}: correct its list in nano.py")
+        for source in sources:
+            shutil.rmtree(self.root / source, ignore_errors=True)
+            (self._folder / source).rename(self.root / source)
+        self._folder.rmdir()
+
+    @staticmethod
+    def _link(existing: Path, path: Path) -> None:
+        try:
+            os.link(existing, path)
+        except OSError:  # no hard links on this file system
+            shutil.copyfile(existing, path)
+
+    def _image_path(self, source: str, name: str) -> Path:
+        folder = self._folder / source / "images"
+        if source not in self._folders_made:
+            folder.mkdir(parents=True)
+            self._folders_made.add(source)
+        return folder / f"{name}.png"
+
+
+def pixel_hash(picture: Image.Image) -> str:
+    """A hash of size and RGB values, blind to how a file compresses them."""
+    rgb = picture.convert("RGB")
+    return hashlib.blake2b(repr(rgb.size).encode() + rgb.tobytes(), digest_size=16).hexdigest()
+
+
+def read_records(path: Path) -> list[Record]:
+    """All records of a JSONL file that this package wrote."""
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def plain_text(record: Record) -> str:
+    """The text of a document record, or of all messages of a chat, images left out."""
+    contents: list[Any] = [record["content"]] if "content" in record else [message["content"] for message in record["messages"]]
+    return "\n".join(c if isinstance(c, str) else "".join(part.get("text", "") for part in c) for c in contents)
+
