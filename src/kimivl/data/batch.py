@@ -1,0 +1,63 @@
+"""The one batch type: samples packed one after the other, with their pictures.
+
+Legend: T tokens, P patches, N images (see `ops/__init__.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kimivl.ops.segments import Segments
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One sample, or a part of a long document, ready to be packed.
+
+    `labels` holds the token to be predicted at each place; where `supervised` is false it is not learned.
+    """
+
+    source: str
+    sample_id: str
+    ids: np.ndarray  # int64 [T]
+    labels: np.ndarray  # int64 [T]
+    supervised: np.ndarray  # bool [T]
+    patches: np.ndarray  # float32 [P, 3, side, side]
+    grids: np.ndarray  # int64 [N, 2]
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """A pack. Segments never see each other."""
+
+    ids_T: Tensor  # int64
+    labels_T: Tensor  # int64: the next token, inside the segment
+    weights_T: Tensor  # fp32: what each token's loss counts
+    segments: Segments
+    patches_P: Tensor  # fp32 [P, 3, side, side]
+    grids: list[tuple[int, int]]
+    sources: tuple[str, ...]  # of each segment
+    sample_ids: tuple[str, ...]
+
+    @cached_property
+    def weight(self) -> float:
+        """What the losses of this pack count together."""
+        return float(self.weights_T.sum())
+
+
+def pack(pieces: Sequence[Piece]) -> PackedBatch:
+    """Lays pieces one after the other."""
+    return PackedBatch(
+        ids_T=torch.from_numpy(np.concatenate([piece.ids for piece in pieces])),
+        labels_T=torch.from_numpy(np.concatenate([piece.labels for piece in pieces])),
+        weights_T=torch.from_numpy(np.concatenate([piece.supervised for piece in pieces]).astype(np.float32)),
+        segments=Segments([len(piece.ids) for piece in pieces]),
+        patches_P=torch.from_numpy(np.concatenate([piece.patches for piece in pieces])),
+        grids=[(int(rows), int(columns)) for piece in pieces for rows, columns in piece.grids],
+        sources=tuple(piece.source for piece in pieces),
+        sample_ids=tuple(piece.sample_id for piece in pieces),
+    )

@@ -1,0 +1,58 @@
+"""One data source: a JSONL file, read in an order that is a pure function of (seed, source, epoch).
+
+What it is: random access to records and their order. Every sample appears once per epoch.
+What it is not: mixing sources (`mixture.py`).
+"""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from kimivl.data.sample import Sample, read_record
+
+
+class Source:
+    """The samples of `<root>/<name>/<split>.jsonl`.
+
+    Only line offsets are kept in memory; a record is parsed when it is asked for.
+    """
+
+    def __init__(self, root: Path, name: str, split: str = "train"):
+        self.name = name
+        self.path = Path(root) / name / f"{split}.jsonl"
+        if not self.path.is_file():
+            raise FileNotFoundError(f"data source {name!r} has no file {self.path}; build it with `kimivl data build nano`")
+        self._text = self.path.read_bytes()
+        ends = np.flatnonzero(np.frombuffer(self._text, dtype=np.uint8) == ord("\n"))
+        self._starts = np.concatenate([[0], ends + 1])
+        self._count = len(ends) + (not self._text.endswith(b"\n") and bool(self._text))
+        if self._count == 0:
+            raise ValueError(f"data source {name!r}: {self.path} holds no records")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, row: int) -> Sample:
+        """The record on line `row` (from 0)."""
+        if not 0 <= row < self._count:
+            raise IndexError(f"{self.path} has {self._count} records, there is no record {row}")
+        start = self._starts[row]
+        end = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._text)
+        return read_record(self._text[start:end].decode(), f"{self.path}:{row + 1}", self.path.parent)
+
+    def nth(self, number: int, seed: int) -> Sample:
+        """The `number`-th sample of an endless walk: epoch after epoch, each in its own order."""
+        epoch, place = divmod(number, self._count)
+        return self[int(_order(self._count, seed, self.name, epoch)[place])]
+
+
+@lru_cache(maxsize=64)
+def _order(count: int, seed: int, name: str, epoch: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=key_of(seed, "order", name, epoch))).permutation(count)
+
+
+def key_of(*parts: object) -> int:
+    """A 128-bit random key out of anything printable, the same on every machine: counter-based randomness without state."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=16).digest(), "little")

@@ -1,0 +1,39 @@
+"""What a stage writes down: one JSON line per step, and a progress bar.
+
+What it is: `MetricsFile`, which a resumed run continues without repeated or lost steps.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class MetricsFile:
+    """`metrics.jsonl` of a stage.
+
+    Args:
+        first_step: lines of this and later steps, written by a run that was interrupted after its last checkpoint, are dropped.
+    """
+
+    def __init__(self, path: Path, first_step: int):
+        kept = [line for line in read_metrics(path) if line["step"] < first_step] if path.exists() else []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replacement = path.with_suffix(".new")
+        replacement.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        replacement.replace(path)
+        self._file = path.open("a")
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Appends one step; the line is on its way to disk when this returns."""
+        self._file.write(json.dumps(values) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All complete lines; a line that a killed process left half-written is dropped."""
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]

@@ -1,0 +1,137 @@
+"""Runs a recipe's stages in order: skips the finished ones, resumes the interrupted one.
+
+What it is: the folder of a run and the order of work. What it is not: the training loop (`trainer.py`), the measuring of the
+result (`eval/`), or the command line.
+
+    runs/NAME/recipe.json               the recipe as it ran
+    runs/NAME/processor/                tokenizer and image settings
+    runs/NAME/stages/STAGE/metrics.jsonl, checkpoint/   while it trains
+    runs/NAME/stages/STAGE/model/, finished.json        when it is done
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
+
+from kimivl.config.base import ConfigError
+from kimivl.config.recipe import RecipeConfig, StageConfig
+from kimivl.data.batch import PackedBatch
+from kimivl.data.loader import Loader, held_out_packs, load_sources
+from kimivl.data.source import Source
+from kimivl.model.atomic import replaced_folder
+from kimivl.model.kimi_vl import KimiVL
+from kimivl.model.layout import save_model, save_weights
+from kimivl.processor.processor import Processor
+from kimivl.train.build import Builder, compute_dtype
+from kimivl.train.stages.language import language_task, mean_loss
+from kimivl.train.stages.task import Task
+from kimivl.train.stages.vit import vit_task
+from kimivl.train.trainer import Trainer
+from kimivl.train.vocabulary import prepare_processor
+
+
+class Run:
+    """One run of a recipe in `folder`.
+
+    Raises: ConfigError if the folder holds a run of another recipe.
+    """
+
+    def __init__(self, recipe: RecipeConfig, folder: Path):
+        self.recipe, self.folder = recipe, folder
+        self.stages_folder = folder / "stages"
+        self.dtype = compute_dtype(recipe.dtype)
+        self.builder = Builder(recipe, self.stages_folder, self.dtype)
+        self._claim_folder()
+
+    def train(self) -> None:
+        """Trains every stage that is not finished."""
+        processor = prepare_processor(self.recipe, self.folder / "processor")
+        for stage in self.recipe.stages:
+            if not self.is_finished(stage):
+                self._train_stage(stage, processor)
+
+    def is_finished(self, stage: StageConfig) -> bool:
+        return (self.stages_folder / stage.name / "finished.json").exists()
+
+    def finished(self, stage: StageConfig) -> dict[str, Any]:
+        """Seconds, steps and tokens of a finished stage."""
+        values: dict[str, Any] = json.loads((self.stages_folder / stage.name / "finished.json").read_text())
+        return values
+
+    def _train_stage(self, stage: StageConfig, processor: Processor) -> None:
+        folder = self.stages_folder / stage.name
+        task = self.task(stage, processor)
+        loader = Loader(stage, load_sources(self.recipe.data, stage), processor, self.recipe.seed)
+        held_out = self._held_out_text(stage, processor)
+        with _progress_bar() as bar:
+            line = bar.add_task(stage.name, total=stage.steps, note="")
+
+            def watch(step: int, metrics: dict[str, Any]) -> dict[str, Any]:
+                bar.update(line, completed=step + 1, note=f"loss {metrics['loss']:.3f}")
+                due = held_out and (step % self.recipe.held_out_text.every == 0 or step + 1 == stage.steps)
+                return {"held_out_text_loss": mean_loss(task.model, held_out)} if due else {}
+
+            progress = Trainer(stage, task, loader, folder, watch).run()
+        self._finish(stage, task.model, processor, {"steps": progress.step, "seconds": progress.seconds})
+
+    def task(self, stage: StageConfig, processor: Processor) -> Task:
+        """The stage's model at its start, and its loss."""
+        if stage.kind == "vit":
+            return vit_task(self.builder.coca(stage), processor.tokenizer)
+        return language_task(self.builder.kimi_vl(stage), stage.kind)
+
+    def _finish(self, stage: StageConfig, model: nn.Module, processor: Processor, summary: dict[str, Any]) -> None:
+        """Turns a trained stage into its model directory. `finished.json` is written last: it is the mark of success."""
+        folder = self.stages_folder / stage.name
+        with replaced_folder(folder / "model") as new:
+            if stage.kind == "vit":  # MoonViT lives on; the rest is kept for study
+                save_weights(model, new)
+            else:
+                assert isinstance(model, KimiVL)
+                save_model(model, new)
+                processor.save_pretrained(new)
+        write_atomic(folder / "finished.json", json.dumps(summary) + "\n")
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+    def _held_out_text(self, stage: StageConfig, processor: Processor) -> list[PackedBatch]:
+        """The packs whose loss is followed; none in stages that do not train the full language model."""
+        settings = self.recipe.held_out_text
+        if settings is None or stage.kind == "vit" or stage.model == "caption_decoder":
+            return []
+        source = Source(self.recipe.data, settings.source, settings.split)
+        context = min(other.context for other in self.recipe.stages if other.kind != "vit")
+        return held_out_packs(source, processor, context, stage.pack_tokens, settings.samples)
+
+    def _claim_folder(self) -> None:
+        path, text = self.folder / "recipe.json", self.recipe.model_dump_json(indent=1) + "\n"
+        if path.exists() and path.read_text() != text:
+            raise ConfigError(f"{self.folder} holds a run of another recipe: {_first_difference(path.read_text(), text)}. {ADVICE}")
+        write_atomic(path, text)
+
+
+ADVICE = "Choose another --name, or delete the folder to start anew"
+
+
+def _first_difference(old: str, new: str) -> str:
+    for before, after in zip(old.splitlines(), new.splitlines()):
+        if before != after:
+            return f"there {before.strip()} here {after.strip()}"
+    return "one has more keys"
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """A small file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def _progress_bar() -> Progress:
+    columns = (TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn())

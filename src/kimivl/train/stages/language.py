@@ -1,0 +1,70 @@
+"""Next-token prediction: the loss of every stage but stage 1's contrastive part (paper §2.3, §2.4).
+
+Text pre-training, alignment, joint pre-training, cooldown, long-context activation and SFT differ in their data (the recipe's
+mixture and the samples' loss masks) and in what trains. Alignment moves only MoonViT and projector.
+"""
+
+import torch
+from torch import Tensor
+
+from kimivl.config.recipe import StageKind
+from kimivl.data.batch import PackedBatch
+from kimivl.model.kimi_vl import KimiVL
+from kimivl.model.moe import expert_load, sequence_balance_loss
+from kimivl.model.moonlight import DecoderOutput, token_losses
+from kimivl.train.stages.task import PackLoss, Task
+
+EVERYTHING = ("vision_tower.", "multi_modal_projector.", "language_model.")
+TRAINED: dict[StageKind, tuple[str, ...]] = {
+    "text": ("language_model.",),
+    "align": ("vision_tower.", "multi_modal_projector."),
+    "joint": EVERYTHING,
+    "cooldown": EVERYTHING,
+    "long_context": EVERYTHING,
+    "sft": EVERYTHING,
+}
+
+
+def language_task(model: KimiVL, kind: StageKind) -> Task:
+    """The task of a stage of this kind."""
+
+    def pack_loss(batch: PackedBatch, step_weight: float, packs: int) -> PackLoss:
+        output = model(batch.ids_T, batch.segments, batch.patches_P, batch.grids)
+        losses_S, chosen_S = supervised_losses(model, output, batch)
+        loss = (losses_S * batch.weights_T[chosen_S]).sum() / step_weight
+        alpha = model.config.text_config.aux_loss_alpha
+        if alpha and output.routings:
+            balance = torch.stack([sequence_balance_loss(routing, batch.segments) for routing in output.routings])
+            loss = loss + alpha * balance.sum() / packs
+        loads = [expert_load(routing) for routing in output.routings] if "language_model." in TRAINED[kind] else []
+        return PackLoss(loss, loads, loss_by_source(losses_S.detach(), chosen_S, batch))
+
+    return Task(model, TRAINED[kind], pack_loss)
+
+
+def supervised_losses(model: KimiVL, output: DecoderOutput, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+    """Losses of the supervised tokens and their places: logits are computed only there. (fp32 [S], int64 [S])"""
+    chosen_S = batch.weights_T.nonzero()[:, 0]
+    logits_SV = model.language_model.logits(output.hidden_TD.index_select(0, chosen_S))
+    return token_losses(logits_SV, batch.labels_T[chosen_S]), chosen_S
+
+
+def loss_by_source(losses_S: Tensor, chosen_S: Tensor, batch: PackedBatch) -> dict[str, tuple[float, float]]:
+    """(sum of losses, tokens), in all and for every data source of the pack."""
+    names = list(dict.fromkeys(batch.sources))
+    source_of_segment = torch.tensor([names.index(name) for name in batch.sources])
+    source_S = source_of_segment[batch.segments.id_T[chosen_S].cpu()]
+    sums = torch.zeros(len(names)).index_add_(0, source_S, losses_S.cpu())
+    counts = torch.bincount(source_S, minlength=len(names))
+    by_source = {f"loss/{name}": (float(total), float(count)) for name, total, count in zip(names, sums, counts)}
+    return {"loss": (float(losses_S.sum()), float(len(losses_S))), **by_source}
+
+
+@torch.no_grad()
+def mean_loss(model: KimiVL, batches: list[PackedBatch]) -> float:
+    """The mean loss over all supervised tokens of held-out packs, in nats."""
+    total = weight = 0.0
+    for batch in batches:
+        losses_S, _ = supervised_losses(model, model(batch.ids_T, batch.segments, batch.patches_P, batch.grids), batch)
+        total, weight = total + float(losses_S.sum()), weight + len(losses_S)
+    return total / weight

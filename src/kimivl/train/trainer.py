@@ -1,0 +1,127 @@
+"""The one training loop of all stages.
+
+What it is: packs → losses → gradients → update → balance rule → metrics → checkpoint, resumable after a kill at any moment.
+What it is not: a stage's loss (`stages/`), the order of stages (`run.py`), or the arithmetic of the update (`optim/`).
+Why sums: a pack's loss is divided by the weight of the whole step before its backward, so gradients of packs simply add up.
+"""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kimivl.config.recipe import StageConfig
+from kimivl.data.batch import PackedBatch
+from kimivl.data.loader import Loader
+from kimivl.model.moe import Router, update_balance_bias
+from kimivl.optim.groups import all_adamw, param_specs
+from kimivl.optim.muon import MuonAdamW
+from kimivl.optim.schedule import Schedule
+from kimivl.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from kimivl.train.metrics import MetricsFile
+from kimivl.train.stages.task import PackLoss, Task
+
+MEASURE_EVERY = 20  # steps between measurements of the updates' size
+
+Watch = Callable[[int, dict[str, Any]], dict[str, Any]]  # (step, its metrics) → further metrics
+
+
+class Trainer:
+    """Trains one stage in its folder.
+
+    Args:
+        watch: called after every step; what it returns is added to the step's metrics. Progress bars and held-out losses hang here.
+    Raises: FloatingPointError if a loss is not finite, naming step and samples; the last checkpoint stays.
+    """
+
+    def __init__(self, stage: StageConfig, task: Task, loader: Loader, folder: Path, watch: Watch = lambda step, metrics: {}):
+        self.stage, self.task, self.loader, self.folder, self.watch = stage, task, loader, folder, watch
+        self.routers = [module for module in task.model.modules() if isinstance(module, Router)]
+        self.schedule = Schedule.from_config([phase.model_dump() for phase in stage.schedule])
+        self.optimizer = make_optimizer(task, stage)
+
+    def run(self) -> Progress:
+        """Trains up to the stage's last step, from the checkpoint if there is one."""
+        progress = load_checkpoint(self.folder / "checkpoint", self.task.model, self.optimizer)
+        progress = progress or Progress(0, 0.0, self.loader.state)
+        self.loader.state = progress.loader
+        metrics_file = MetricsFile(self.folder / "metrics.jsonl", progress.step)
+        try:
+            while progress.step < self.stage.steps:
+                metrics = self._timed_step(progress)
+                metrics |= self.watch(progress.step, metrics)
+                metrics_file.write(metrics)
+                progress.step += 1
+                if progress.step % self.stage.checkpoint_every == 0 and progress.step < self.stage.steps:
+                    save_checkpoint(self.folder / "checkpoint", self.task.model, self.optimizer, progress)
+        finally:
+            metrics_file.close()
+        return progress
+
+    def _timed_step(self, progress: Progress) -> dict[str, Any]:
+        start = time.perf_counter()
+        packs = self.loader.packs(progress.step)
+        metrics = self._step(progress.step, packs)
+        seconds = time.perf_counter() - start
+        progress.seconds += seconds
+        tokens, patches = sum(len(pack.ids_T) for pack in packs), sum(len(pack.patches_P) for pack in packs)
+        return {"step": progress.step, **metrics, "tokens": tokens, "patches": patches, "seconds": seconds}
+
+    def _step(self, step: int, packs: list[PackedBatch]) -> dict[str, Any]:
+        self.optimizer.zero_grad(set_to_none=True)
+        weight = sum(pack.weight for pack in packs)
+        losses = [self._backward(step, pack, weight, len(packs)) for pack in packs]
+
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        norm = nn.utils.clip_grad_norm_(trained, self.stage.optimizer.max_grad_norm)
+        lr = self.schedule.lr(self.stage.schedule_start + step)
+        self.optimizer.set_lr(lr)
+        measure = step % MEASURE_EVERY == 0
+        self.optimizer.step(measure=measure)
+
+        metrics = mean_metrics(losses) | {"lr": lr, "grad_norm": float(norm)} | self._balance(losses)
+        return metrics | ({"update_rms": self.optimizer.update_rms()} if measure else {})
+
+    def _backward(self, step: int, pack: PackedBatch, weight: float, packs: int) -> PackLoss:
+        result = self.task.pack_loss(pack, weight, packs)
+        if not math.isfinite(value := result.loss.item()):
+            raise FloatingPointError(
+                f"stage {self.stage.name}, step {step}: the loss is {value}. Samples of the pack: "
+                f"{', '.join(pack.sample_ids[:5])} …; lower the learning rate, or resume from the last checkpoint with another seed"
+            )
+        result.loss.backward()
+        return result
+
+    def _balance(self, losses: list[PackLoss]) -> dict[str, float]:
+        """Moves the routers' biases by the load of the whole step; returns how uneven the fullest layer was."""
+        loads: list[Tensor] = [torch.stack(of_packs).sum(0) for of_packs in zip(*(result.load_LE for result in losses))]
+        for router, load_E in zip(self.routers, loads):
+            update_balance_bias(router, load_E, self.stage.balance_rate)
+        return {"max_load": max(float(load.max() / load.float().mean()) for load in loads)} if loads else {}
+
+
+def make_optimizer(task: Task, stage: StageConfig) -> MuonAdamW:
+    """An optimizer over the parameters that the task trains; the others are frozen."""
+    for name, parameter in task.model.named_parameters():
+        parameter.requires_grad_(name.startswith(task.trained))
+    specs = param_specs((name, parameter) for name, parameter in task.model.named_parameters() if parameter.requires_grad)
+    settings = stage.optimizer
+    specs = specs if settings.kind == "muon" else all_adamw(specs)
+    return MuonAdamW(specs, lr=0.0, weight_decay=settings.weight_decay, momentum=settings.momentum)
+
+
+def mean_metrics(losses: list[PackLoss]) -> dict[str, float]:
+    """Means over all packs of a step."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for result in losses:
+        for name, (total, count) in result.metrics.items():
+            sums[name][0] += total
+            sums[name][1] += count
+    return {name: total / count for name, (total, count) in sums.items() if count}
+
+
