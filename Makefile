@@ -28,7 +28,7 @@ demo: $(VENV)/.ready-demo
 	@echo
 	@echo "Report:  $(RUN)/report/index.html"
 	@echo "Scores:  $(RUN)/summary.json"
-	@echo "Talk:    $(KIMIVL) chat --image x.png \"What shape is in the image?\""
+	@echo "Talk:    $(KIMIVL) chat --image data/nano/easy_vqa/images/test-0.png \"what shape is in the image?\""
 
 test: $(VENV)/.ready-dev
 	@sh scripts/test_system_packages.sh

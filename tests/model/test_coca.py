@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from kimivl.config.model import TextEncoderConfig
 from kimivl.model.coca import CoCa, siglip_loss
 from kimivl.model.layout import load_weights, save_weights
-from kimivl.model.siglip import TextEncoderConfig
 from kimivl.ops.segments import Segments
 
 TEXT = {

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from transformers import DeepseekV3ForCausalLM, SiglipConfig, SiglipModel
 
+from kimivl.config.model import TextEncoderConfig
 from kimivl.model import moonvit
 from kimivl.model.coca import CoCa
 from kimivl.model.imports import load_moonlight, load_siglip
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.layout import CheckpointError
-from kimivl.model.siglip import TextEncoderConfig
 from kimivl.ops.segments import Segments
 
 SIDE = 6  # patches of SigLIP's fixed square images
@@ -110,8 +110,19 @@ def test_a_siglip_of_another_shape_is_refused(tiny, randomise, tmp_path, vision,
 
 def test_a_text_encoder_of_another_shape_is_refused(tiny, randomise, tmp_path):
     siglip(randomise).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=r"token_embedding.weight is \(300, 48\) in the file, the config needs \(310, 48\)"):
-        load_siglip(CoCa(tiny, TextEncoderConfig(**TEXT | {"vocab_size": 310})), tmp_path)
+    with pytest.raises(CheckpointError, match=r"position_embedding.weight is \(8, 48\) in the file, the config needs \(9, 48\)"):
+        load_siglip(CoCa(tiny, TextEncoderConfig(**TEXT | {"max_position_embeddings": 9})), tmp_path)
+
+
+@torch.no_grad()
+def test_a_text_encoder_with_another_vocabulary_keeps_its_own_token_table(tiny, randomise, tmp_path):
+    peer = siglip(randomise)
+    peer.save_pretrained(tmp_path)
+    ours = randomise(CoCa(tiny, TextEncoderConfig(**TEXT | {"vocab_size": 310})))
+    before = ours.text_encoder.embeddings.token_embedding.weight.clone()
+    load_siglip(ours, tmp_path)
+    assert torch.equal(ours.text_encoder.embeddings.token_embedding.weight, before)
+    assert torch.equal(ours.text_encoder.head.weight, peer.text_model.head.weight)
 
 
 def test_something_else_is_not_siglip(tiny, randomise, deepseek_config, tmp_path):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from kimivl.config.model import TextEncoderConfig
 from kimivl.model.coca import CoCa
 from kimivl.model.initialise import initialise
 from kimivl.model.kimi_vl import KimiVL
-from kimivl.model.siglip import TextEncoderConfig
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import torch
 from transformers import SiglipTextConfig, SiglipTextModel, SiglipVisionConfig
 from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionPoolingHead
 
-from kimivl.model.siglip import ImageHead, TextEncoder, TextEncoderConfig
+from kimivl.config.model import TextEncoderConfig
+from kimivl.model.siglip import ImageHead, TextEncoder
 
 SHAPE = {
     "vocab_size": 300, "hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 3, "num_attention_heads": 4,

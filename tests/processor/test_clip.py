@@ -105,6 +105,11 @@ def test_pages_need_a_rate(tmp_path):
         clip_parts_from_file(save_animation(tmp_path / "pages.tiff"), max_frames=3)
 
 
+def test_a_rate_of_zero_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="fps must be above zero, got 0"):
+        clip_parts_from_file(save_animation(tmp_path / "a.gif", duration=100), max_frames=3, fps=0)
+
+
 def test_a_still_picture_is_a_clip_of_one_frame(tmp_path):
     frames()[2].save(tmp_path / "still.png")
     parts = clip_parts_from_file(tmp_path / "still.png", max_frames=3)

@@ -91,7 +91,7 @@ class TextConfig(Config):
 
 
 class TextEncoderConfig(Config):
-    """The shape of stage 1's SigLIP text encoder. `projection_size` is the width of the vectors that are compared: MoonViT's `hidden_size`."""
+    """The shape of stage 1's SigLIP text encoder. `projection_size`, the width of what is compared, is MoonViT's own width."""
 
     vocab_size: int
     hidden_size: int

@@ -85,7 +85,9 @@ class StageConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> "StageConfig":
         if self.pack_tokens < self.context:
-            raise ValueError(f"pack_tokens {self.pack_tokens} is below context {self.context}: the longest sample must fit a pack")
+            raise ValueError(
+                f"pack_tokens {self.pack_tokens} is below context {self.context}: the longest sample must fit a pack"
+            )
         if not self.mixture or self.mixture[0].at != 0:
             raise ValueError("mixture must begin with a point at 0")
         if [point.at for point in self.mixture] != sorted({point.at for point in self.mixture}):
@@ -178,6 +180,11 @@ class RecipeConfig(Config):
     def model_config_(self) -> ModelConfig:
         """The model's shape, with a preset's name resolved."""
         return preset(self.model) if isinstance(self.model, str) else self.model
+
+    @property
+    def pretraining_context(self) -> int:
+        """The context before its extension: that of the first stage of the language model."""
+        return next(stage.context for stage in self.stages if stage.kind != "vit" and stage.model == "kimi_vl")
 
     def stage(self, name: str) -> StageConfig:
         """The stage of that name. Raises: ConfigError with the known names."""

@@ -7,7 +7,7 @@ What it is not: a near-duplicate search for images; the sources that need a wide
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,24 @@ def survey(root: Path, sources: Sequence[str], pixel_hashes: Mapping[Path, str])
     shared: dict[str, Any] = {}
     for source in sources:
         splits = {path.stem: read_records(path) for path in sorted((root / source).glob("*.jsonl"))}
-        counts[source] = {name: {"records": len(records), "text_chars": sum(len(plain_text(r)) for r in records), "images": len(image_names(records))} for name, records in splits.items()}
+        counts[source] = {
+            name: {
+                "records": len(records),
+                "text_chars": sum(len(plain_text(r)) for r in records),
+                "images": len(image_names(records)),
+            }
+            for name, records in splits.items()
+        }
+        hashes = {image: pixel_hashes[root / source / image] for records in splits.values() for image in image_names(records)}
         for name, records in splits.items():
             if name.startswith("test"):
-                shared[f"{source}/{name}"] = compare(splits.get("train", []), records, lambda image: pixel_hashes[root / source / image])
+                shared[f"{source}/{name}"] = compare(splits.get("train", []), records, hashes)
     return {"sources": counts, "duplicates": shared}
 
 
-def compare(train: Sequence[Record], test: Sequence[Record], hash_of: Callable[[str], str]) -> dict[str, int]:
+def compare(train: Sequence[Record], test: Sequence[Record], hashes: Mapping[str, str]) -> dict[str, int]:
     """How many test images, long text lines and whole items also occur in training, beside their totals."""
-    train_images, test_images = ({name: hash_of(name) for name in image_names(side)} for side in (train, test))
+    train_images, test_images = ({name: hashes[name] for name in image_names(side)} for side in (train, test))
     train_lines, test_lines = (set(_long_lines(side)) for side in (train, test))
     train_items = {_item_key(record, train_images) for record in train}
     known = set(train_images.values())
@@ -50,7 +58,14 @@ def compare(train: Sequence[Record], test: Sequence[Record], hash_of: Callable[[
 
 def image_names(records: Iterable[Record]) -> list[str]:
     """The distinct image paths that records name, in order of appearance."""
-    names = (part["image"] for record in records for content in _contents(record) if not isinstance(content, str) for part in content if part["type"] == "image")
+    names = (
+        part["image"]
+        for record in records
+        for content in _contents(record)
+        if not isinstance(content, str)
+        for part in content
+        if part["type"] == "image"
+    )
     return list(dict.fromkeys(names))
 
 

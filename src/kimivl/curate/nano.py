@@ -9,11 +9,12 @@ What it is not: a download; a missing package is an error that says what to inst
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from kimivl.curate import duplicates
 from kimivl.curate.ocr import digits, words
@@ -39,18 +40,20 @@ class Group:
 
 
 GROUPS = (
-    Group("text", 2, library.SOURCES, library.build, docs.DISTRIBUTIONS),
+    Group("text", 1, library.SOURCES, library.build, docs.DISTRIBUTIONS),
     Group("recall", 1, recall.SOURCES, recall.build, (), reads=("text",)),
-    Group("easy_vqa", 2, easy_vqa.SOURCES, easy_vqa.build, ("easy-vqa",)),
-    Group("words", 3, words.SOURCES, words.build, ("matplotlib", "pillow", "numpy"), reads=("text",)),
-    Group("digits", 2, digits.SOURCES, digits.build, ("scikit-learn", "pillow", "numpy")),
+    Group("easy_vqa", 1, easy_vqa.SOURCES, easy_vqa.build, ("easy-vqa",)),
+    Group("words", 2, words.SOURCES, words.build, ("matplotlib", "pillow", "numpy"), reads=("text",)),
+    Group("digits", 1, digits.SOURCES, digits.build, ("scikit-learn", "pillow", "numpy")),
     Group("scenes", 2, shapes.SOURCES, shapes.build, ("pillow", "numpy")),
-    Group("photos", 2, photos.SOURCES, photos.build, ("scikit-image", "scikit-learn", "pillow", "numpy")),
-    Group("clips", 2, clips.SOURCES, clips.build, ("pillow", "numpy")),
+    Group("photos", 1, photos.SOURCES, photos.build, ("scikit-image", "scikit-learn", "pillow", "numpy")),
+    Group("clips", 1, clips.SOURCES, clips.build, ("pillow", "numpy")),
 )
 
 
-def build_nano(root: Path, seed: int, *, scale: float = 1.0, only: Sequence[str] | None = None, progress: bool = True) -> dict[str, Any]:
+def build_nano(
+    root: Path, seed: int, *, scale: float = 1.0, only: Sequence[str] | None = None, progress: bool = True
+) -> dict[str, Any]:
     """Build what is missing under `root` and return the manifest that was written to `<root>/manifest.json`.
 
     Args:
@@ -69,7 +72,7 @@ def build_nano(root: Path, seed: int, *, scale: float = 1.0, only: Sequence[str]
             fingerprints[group.name] = _fingerprint(group, seed, scale, fingerprints)
             task = bars.add_task(group.name, total=1.0)
             if not _is_finished(root, group, fingerprints[group.name]):
-                _build_group(root, group, seed, scale, fingerprints[group.name], lambda share: bars.update(task, completed=share))
+                _build_group(root, group, seed, scale, fingerprints[group.name], partial(_show, bars, task))
             bars.update(task, completed=1.0)
     surveys = [json.loads(_marker(root, group).read_text())["survey"] for group in wanted]
     manifest = {"seed": seed, "scale": scale, "fingerprints": fingerprints} | {
@@ -77,6 +80,10 @@ def build_nano(root: Path, seed: int, *, scale: float = 1.0, only: Sequence[str]
     }
     _write_whole(root / "manifest.json", json.dumps(manifest, indent=1))
     return manifest
+
+
+def _show(bars: Progress, task: TaskID, share: float) -> None:
+    bars.update(task, completed=share)
 
 
 def _with_requirements(only: Sequence[str] | None) -> list[Group]:
@@ -109,7 +116,11 @@ def _marker(root: Path, group: Group) -> Path:
 
 def _is_finished(root: Path, group: Group, fingerprint: str) -> bool:
     marker = _marker(root, group)
-    return marker.exists() and json.loads(marker.read_text())["fingerprint"] == fingerprint and all((root / s).is_dir() for s in group.sources)
+    return (
+        marker.exists()
+        and json.loads(marker.read_text())["fingerprint"] == fingerprint
+        and all((root / s).is_dir() for s in group.sources)
+    )
 
 
 def _build_group(root: Path, group: Group, seed: int, scale: float, fingerprint: str, advance: Callable[[float], None]) -> None:
@@ -117,7 +128,10 @@ def _build_group(root: Path, group: Group, seed: int, scale: float, fingerprint:
     shop = Workshop(root, group.name, seed, scale, advance)
     group.build(shop)
     shop.publish(group.sources)
-    _write_whole(_marker(root, group), json.dumps({"fingerprint": fingerprint, "survey": duplicates.survey(root, group.sources, shop.pixel_hashes)}))
+    _write_whole(
+        _marker(root, group),
+        json.dumps({"fingerprint": fingerprint, "survey": duplicates.survey(root, group.sources, shop.pixel_hashes)}),
+    )
 
 
 def _write_whole(path: Path, content: str) -> None:

@@ -26,7 +26,9 @@ class Workshop:
     progress bar. `scale` below 1 makes every source proportionally smaller, for tests.
     """
 
-    def __init__(self, root: Path, group: str, seed: int, scale: float = 1.0, advance: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self, root: Path, group: str, seed: int, scale: float = 1.0, advance: Callable[[float], None] | None = None
+    ) -> None:
         self.root, self.seed, self.scale = root, seed, scale
         self.pixel_hashes: dict[Path, str] = {}  # final path of an image -> hash of its pixels; spares the survey the decoding
         self._advance = advance or (lambda share: None)
@@ -57,7 +59,9 @@ class Workshop:
     def share_image(self, source: str, name: str, owner: str) -> str:
         """Let `source` name an image too that was saved for the source `owner`: a hard link where the file system has them."""
         self._link(self._image_path(owner, name), self._image_path(source, name))
-        self.pixel_hashes[self.root / source / "images" / f"{name}.png"] = self.pixel_hashes[self.root / owner / "images" / f"{name}.png"]
+        self.pixel_hashes[self.root / source / "images" / f"{name}.png"] = self.pixel_hashes[
+            self.root / owner / "images" / f"{name}.png"
+        ]
         return f"images/{name}.png"
 
     def take_image(self, source: str, name: str, file: Path) -> str:
@@ -67,21 +71,18 @@ class Workshop:
             self.pixel_hashes[self.root / source / "images" / f"{name}.png"] = pixel_hash(picture)
         return f"images/{name}.png"
 
-    def write(self, source: str, split: str, records: Iterable[Record]) -> int:
-        """Write `<source>/<split>.jsonl`; returns the number of records."""
+    def write(self, source: str, split: str, records: Iterable[Record]) -> None:
+        """Write `<source>/<split>.jsonl`."""
         folder = self._folder / source
         folder.mkdir(exist_ok=True)
-        count = 0
         with open(folder / f"{split}.jsonl", "w", encoding="utf-8") as file:
-            for count, record in enumerate(records, start=1):
-                file.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
-        return count
+            file.writelines(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n" for record in records)
 
     def publish(self, sources: Sequence[str]) -> None:
         """Move the finished sources into `root`, replacing older builds of the same name."""
         built = {path.name for path in self._folder.iterdir()}
         if built != set(sources):
-            raise ValueError(f"group in {self._folder.name} declares the sources {sorted(sources)} but built {sorted(built)}: correct its list in nano.py")
+            raise ValueError(f"{self._folder.name}: the group lists {sorted(sources)} but built {sorted(built)}; correct SOURCES")
         for source in sources:
             shutil.rmtree(self.root / source, ignore_errors=True)
             (self._folder / source).rename(self.root / source)
@@ -118,4 +119,3 @@ def plain_text(record: Record) -> str:
     """The text of a document record, or of all messages of a chat, images left out."""
     contents: list[Any] = [record["content"]] if "content" in record else [message["content"] for message in record["messages"]]
     return "\n".join(c if isinstance(c, str) else "".join(part.get("text", "") for part in c) for c in contents)
-

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 from kimivl.config.recipe import StageConfig
 from kimivl.data.batch import PackedBatch, Piece, pack
 from kimivl.data.mixture import Mixture, weights_at
@@ -111,7 +110,9 @@ def cut(encoded: Encoded, source: str, sample: Sample, context: int) -> list[Pie
     """
     ids, labels, supervised = encoded.ids[:-1], encoded.ids[1:], encoded.supervised[1:]
     if len(ids) > context and (sample.is_chat or len(encoded.grids)):
-        raise ValueError(f"sample {sample.id} has {len(ids)} tokens, above the context of {context}: shorten it or raise the context")
+        raise ValueError(
+            f"sample {sample.id} has {len(ids)} tokens, above the context of {context}: shorten it or raise the context"
+        )
     bounds: Sequence[int] = range(0, max(len(ids), 1), context)
     return [
         Piece(
@@ -124,7 +125,9 @@ def cut(encoded: Encoded, source: str, sample: Sample, context: int) -> list[Pie
 
 def held_out_packs(source: Source, processor: Processor, context: int, pack_tokens: int, limit: int) -> list[PackedBatch]:
     """The first `limit` samples of a held-out source in file order, packed; for following a loss, never for training."""
-    packs, pieces, tokens = [], [], 0
+    packs: list[PackedBatch] = []
+    pieces: list[Piece] = []
+    tokens = 0
     for row in range(min(limit, len(source))):
         sample = source[row]
         for piece in cut(encode(sample, processor), source.name, sample, context):

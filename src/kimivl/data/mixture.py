@@ -21,9 +21,7 @@ def weights_at(points: Sequence[MixturePoint], progress: float) -> dict[str, flo
     span = after.at - before.at
     part = (progress - before.at) / span if span else 0.0
     names = dict.fromkeys([*before.weights, *after.weights])
-    mixed = {
-        name: (1 - part) * _share(before.weights, name) + part * _share(after.weights, name) for name in names
-    }
+    mixed = {name: (1 - part) * _share(before.weights, name) + part * _share(after.weights, name) for name in names}
     return {name: weight for name, weight in mixed.items() if weight > 0}
 
 

@@ -28,7 +28,8 @@ def replaced_folder(folder: str | Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         yield new
-        _flush(new)
+        for path in [*new.rglob("*"), new]:
+            _sync(path)
         _swap(new, folder, previous)
     except (OSError, SafetensorError) as error:
         advice = "What was there is unchanged; free some space or write elsewhere"
@@ -43,31 +44,22 @@ def _recover(folder: Path, previous: Path) -> None:
         previous.rename(folder)
 
 
-def _flush(folder: Path) -> None:
-    """Waits until the disk holds all files: a rename must never be on disk before what it points to."""
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def _swap(new: Path, folder: Path, previous: Path) -> None:
     shutil.rmtree(previous, ignore_errors=True)
     if folder.exists():
         folder.rename(previous)
     try:
         new.rename(folder)
-    except OSError:
+    except BaseException:
         _recover(folder, previous)
         raise
-    _flush_entry(folder.parent)
+    _sync(folder.parent)
     shutil.rmtree(previous, ignore_errors=True)
 
 
-def _flush_entry(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Waits until the disk holds a file, or a folder's list of names: no rename may be on disk before what it points to."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -27,6 +27,8 @@ _SIGLIP_BLOCK = {
     "norm0": "layer_norm1", "norm1": "layer_norm2", "wo": "self_attn.out_proj", "mlp.fc0": "mlp.fc1", "mlp.fc1": "mlp.fc2",
 }  # fmt: skip
 
+TOKEN_TABLE = "text_encoder.embeddings.token_embedding.weight"
+
 # Fields of the text config that change what the weights mean, even where every shape fits.
 _MEANING = set(TextConfig.model_fields) - {"max_position_embeddings", "initializer_range", "aux_loss_alpha", "kv_norm_eps"}
 
@@ -48,11 +50,20 @@ def load_siglip(model: KimiVL, folder: str | Path) -> None:
         raise CheckpointError(f"{folder} lacks {error}: it is not a SigLIP checkpoint in Hugging Face's layout") from None
     source |= _heads_from_siglip(stored) if isinstance(model, CoCa) else {}
 
-    left_alone = ("multi_modal_projector.", "language_model.")
+    left_alone: tuple[str, ...] = ("multi_modal_projector.", "language_model.")
+    if _has_other_vocabulary(model, source):
+        del source[TOKEN_TABLE]
+        left_alone += (TOKEN_TABLE,)
     wanted = {name: view for name, view in official_tensors(model).items() if not name.startswith(left_alone)}
     check_fit(_shapes(wanted), _shapes(source), str(folder))
     for name, tensor in source.items():
         wanted[name].copy_(tensor)
+
+
+def _has_other_vocabulary(model: KimiVL, source: dict[str, Tensor]) -> bool:
+    """SigLIP's token table speaks SigLIP's vocabulary. If ours is another, the table is learned anew (docs/deviations.md)."""
+    table = source.get(TOKEN_TABLE)
+    return isinstance(model, CoCa) and table is not None and len(table) != model.text_encoder.config.vocab_size
 
 
 def load_moonlight(model: KimiVL, folder: str | Path) -> None:

@@ -45,7 +45,12 @@ class KimiVL(nn.Module):
         return x_TD if features is None else x_TD.index_copy(0, place, features.to(self.dtype))
 
     def forward(
-        self, ids_T: Tensor, segments: Segments, patches_P: Tensor | None = None, grids: Grids = (), position_T: Tensor | None = None
+        self,
+        ids_T: Tensor,
+        segments: Segments,
+        patches_P: Tensor | None = None,
+        grids: Grids = (),
+        position_T: Tensor | None = None,
     ) -> DecoderOutput:
         """Runs a packed batch up to the final norm; `language_model.logits` turns what is needed of it into logits.
 

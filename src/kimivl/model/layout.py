@@ -9,7 +9,7 @@ names of `KimiVL.language_model`, without that prefix: load it into that part.
 """
 
 import json
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -62,19 +62,12 @@ def save_weights(model: nn.Module, folder: str | Path, dtype: torch.dtype | None
         _write_weights(model, new, dtype, shard_bytes)
 
 
-def load_weights(model: nn.Module, folder: str | Path, parts: Sequence[str] = ()) -> None:
+def load_weights(model: nn.Module, folder: str | Path) -> None:
     """Reads a folder of safetensors into the model, tensor by tensor. The model is changed only if everything fits.
 
-    Args:
-        parts: names of top-level parts, e.g. `vision_tower`: only these are read, the rest of both sides is left alone.
     Raises: CheckpointError naming missing and unexpected tensors, different shapes, or missing and damaged files.
     """
-    folder = Path(folder)
-    wanted = {name: view for name, view in official_tensors(model).items() if not parts or name.split(".")[0] in parts}
-    shapes = {name: shape for name, shape in _stored_shapes(folder).items() if not parts or name.split(".")[0] in parts}
-    check_fit({name: tuple(view.shape) for name, view in wanted.items()}, shapes, str(folder))
-    for name, tensor in stored_tensors(folder, wanted):
-        wanted[name].copy_(tensor)
+    load_part(model, folder, prefix="")
 
 
 def load_part(part: nn.Module, folder: str | Path, prefix: str) -> None:
@@ -85,12 +78,11 @@ def load_part(part: nn.Module, folder: str | Path, prefix: str) -> None:
     Raises: CheckpointError; the part is changed only if everything fits.
     """
     folder = Path(folder)
-    wanted = {prefix + name: tensor for name, tensor in official_tensors(part).items()}
-    shapes = {name: shape for name, shape in _stored_shapes(folder).items() if name.startswith(prefix)}
-    check_fit({name: tuple(tensor.shape) for name, tensor in wanted.items()}, shapes, str(folder))
-    for name, tensor in stored_tensors(folder):
-        if name.startswith(prefix) and not name.endswith(IGNORED):
-            wanted[name].copy_(tensor)
+    wanted = {prefix + name: view for name, view in official_tensors(part).items()}
+    stored = {name: shape for name, shape in _stored_shapes(folder).items() if name.startswith(prefix)}
+    check_fit({name: tuple(view.shape) for name, view in wanted.items()}, stored, str(folder))
+    for name, tensor in stored_tensors(folder, wanted):
+        wanted[name].copy_(tensor)
 
 
 def save_model(model: KimiVL, folder: str | Path, dtype: torch.dtype | None = None) -> None:

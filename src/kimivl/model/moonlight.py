@@ -6,6 +6,7 @@ What it is not: sampling, or the cache's management (`engine/`).
 Facts: reference/model.md §6–§8. Per token and layer a cache holds the normalised latent and the rotated shared key only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -115,10 +116,12 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """Embeddings, layers, final norm. Official name: `model`."""
 
+    layers: Sequence[DecoderLayer]
+
     def __init__(self, config: TextConfig):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.num_hidden_layers))  # type: ignore[assignment]
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
 

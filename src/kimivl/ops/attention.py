@@ -43,7 +43,8 @@ def attention(q_THC: Tensor, k_THC: Tensor, v_THC: Tensor, segments: Segments, c
     heads = q_THC.shape[1]
     sizes = [block.rows * heads * block.width for block in segments.blocks]
     q, k, v = (_ToSlots.apply(x_THC, segments).split(sizes) for x_THC in (q_THC, k_THC, v_THC))
-    outputs = [_attend(*qkv, block, heads, causal) for *qkv, block in zip(q, k, v, segments.blocks)]
+    pieces = zip(q, k, v, segments.blocks)
+    outputs = [_attend(q_SC, k_SC, v_SC, block, heads, causal) for q_SC, k_SC, v_SC, block in pieces]
     return _ToTokens.apply(torch.cat(outputs), segments, heads)
 
 
@@ -67,7 +68,7 @@ def _long(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
 
 
 class _ToSlots(torch.autograd.Function):
-    """[T, H, C] → the blocks' slots, [S, C]. Indexing's own backward adds up row by row; here every token has one slot to read."""
+    """[T, H, C] → the blocks' slots, [S, C]. Indexing's own backward adds row by row; here every token has one slot to read."""
 
     @staticmethod
     def forward(ctx: Any, x_THC: Tensor, segments: Segments) -> Tensor:

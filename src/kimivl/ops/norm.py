@@ -1,6 +1,7 @@
 """RMSNorm with fp32 statistics.
 
-Facts: x · rsqrt(mean(x²) + eps), cast back to the input's dtype, then times the gain (DeepSeek-V3's order, reference/model.md §6).
+Facts: x · rsqrt(mean(x²) + eps), cast back to the input's dtype, then times the gain (DeepSeek-V3's order,
+reference/model.md §6).
 """
 
 import torch

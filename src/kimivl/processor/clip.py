@@ -40,12 +40,14 @@ def clip_parts(frames: Sequence[ImageSource], times: Sequence[float], max_frames
 
 
 def clip_parts_from_file(path: str | Path, max_frames: int, fps: float | None = None) -> tuple[Part, ...]:
-    """The same for an animated file; only the chosen frames are decoded to RGB.
+    """The same for an animated file. All frames are decoded, the chosen ones are kept: for clips of seconds, not for films.
 
     Args:
         fps: frames a second. Needed where the file has no durations of its own (TIFF); it overrides them elsewhere.
-    Errors: ImageError naming the file: unreadable, or no durations and no `fps`.
+    Errors: ImageError naming the file: unreadable, or no durations and no `fps`. ValueError for an `fps` that is not positive.
     """
+    if fps is not None and fps <= 0:
+        raise ValueError(f"fps must be above zero, got {fps}")
     name = image_name(path)
     with open_image(path) as image:
         chosen = sampled_indices(guarded(lambda: getattr(image, "n_frames", 1), name), max_frames)

@@ -52,7 +52,11 @@ def open_image(path: str | Path) -> Image.Image:
     if not Path(path).is_file():
         raise ImageError(f"image {path}: there is no such file")
     image = guarded(lambda: Image.open(path), image_name(path))
-    _check_header(image, image_name(path))
+    try:
+        _check_header(image, image_name(path))
+    except ImageError:
+        image.close()
+        raise
     return image
 
 

@@ -14,9 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import nn
 
 from kimivl.config.base import ConfigError
 from kimivl.config.recipe import RecipeConfig, StageConfig
@@ -67,13 +65,13 @@ class Run:
         folder = self.stages_folder / stage.name
         task = self.task(stage, processor)
         loader = Loader(stage, load_sources(self.recipe.data, stage), processor, self.recipe.seed)
-        held_out = self._held_out_text(stage, processor)
+        held_out, every = self._held_out_text(stage, processor)
         with _progress_bar() as bar:
             line = bar.add_task(stage.name, total=stage.steps, note="")
 
             def watch(step: int, metrics: dict[str, Any]) -> dict[str, Any]:
                 bar.update(line, completed=step + 1, note=f"loss {metrics['loss']:.3f}")
-                due = held_out and (step % self.recipe.held_out_text.every == 0 or step + 1 == stage.steps)
+                due = held_out and (step % every == 0 or step + 1 == stage.steps)
                 return {"held_out_text_loss": mean_loss(task.model, held_out)} if due else {}
 
             progress = Trainer(stage, task, loader, folder, watch).run()
@@ -85,32 +83,34 @@ class Run:
             return vit_task(self.builder.coca(stage), processor.tokenizer)
         return language_task(self.builder.kimi_vl(stage), stage.kind)
 
-    def _finish(self, stage: StageConfig, model: nn.Module, processor: Processor, summary: dict[str, Any]) -> None:
+    def _finish(self, stage: StageConfig, model: KimiVL, processor: Processor, summary: dict[str, Any]) -> None:
         """Turns a trained stage into its model directory. `finished.json` is written last: it is the mark of success."""
         folder = self.stages_folder / stage.name
         with replaced_folder(folder / "model") as new:
             if stage.kind == "vit":  # MoonViT lives on; the rest is kept for study
                 save_weights(model, new)
             else:
-                assert isinstance(model, KimiVL)
                 save_model(model, new)
                 processor.save_pretrained(new)
         write_atomic(folder / "finished.json", json.dumps(summary) + "\n")
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
-    def _held_out_text(self, stage: StageConfig, processor: Processor) -> list[PackedBatch]:
-        """The packs whose loss is followed; none in stages that do not train the full language model."""
+    def _held_out_text(self, stage: StageConfig, processor: Processor) -> tuple[list[PackedBatch], int]:
+        """The packs whose loss is followed, and every how many steps; none in stages that do not train the language model."""
         settings = self.recipe.held_out_text
         if settings is None or stage.kind == "vit" or stage.model == "caption_decoder":
-            return []
+            return [], 1
         source = Source(self.recipe.data, settings.source, settings.split)
-        context = min(other.context for other in self.recipe.stages if other.kind != "vit")
-        return held_out_packs(source, processor, context, stage.pack_tokens, settings.samples)
+        return held_out_packs(
+            source, processor, self.recipe.pretraining_context, stage.pack_tokens, settings.samples
+        ), settings.every
 
     def _claim_folder(self) -> None:
         path, text = self.folder / "recipe.json", self.recipe.model_dump_json(indent=1) + "\n"
         if path.exists() and path.read_text() != text:
-            raise ConfigError(f"{self.folder} holds a run of another recipe: {_first_difference(path.read_text(), text)}. {ADVICE}")
+            raise ConfigError(
+                f"{self.folder} holds a run of another recipe: {_first_difference(path.read_text(), text)}. {ADVICE}"
+            )
         write_atomic(path, text)
 
 

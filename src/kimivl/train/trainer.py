@@ -35,7 +35,7 @@ class Trainer:
     """Trains one stage in its folder.
 
     Args:
-        watch: called after every step; what it returns is added to the step's metrics. Progress bars and held-out losses hang here.
+        watch: called after every step; what it returns is added to the step's metrics (progress bars, held-out losses).
     Raises: FloatingPointError if a loss is not finite, naming step and samples; the last checkpoint stays.
     """
 
@@ -92,7 +92,7 @@ class Trainer:
         if not math.isfinite(value := result.loss.item()):
             raise FloatingPointError(
                 f"stage {self.stage.name}, step {step}: the loss is {value}. Samples of the pack: "
-                f"{', '.join(pack.sample_ids[:5])} …; lower the learning rate, or resume from the last checkpoint with another seed"
+                f"{', '.join(pack.sample_ids[:5])} …; lower the learning rate and run again"
             )
         result.loss.backward()
         return result
@@ -123,5 +123,3 @@ def mean_metrics(losses: list[PackLoss]) -> dict[str, float]:
             sums[name][0] += total
             sums[name][1] += count
     return {name: total / count for name, (total, count) in sums.items() if count}
-
-

@@ -1,6 +1,7 @@
 """The run's processor, with a byte-pair vocabulary trained on the recipe's own text.
 
-What it is: `prepare_processor`, called once before the first stage. What it is not: the training of the ranks (`processor/bpe.py`).
+What it is: `prepare_processor`, called once before the first stage.
+What it is not: the training of the ranks (`processor/bpe.py`).
 """
 
 from collections.abc import Iterator

@@ -46,7 +46,11 @@ def build(shop: Workshop) -> None:
     order = shop.rng("digits order").permutation(len(labels))
     labels = [labels[i] for i in order]
 
-    shop.write("digits", "train", (document(f"digits-{name}", [image(f"images/{name}.png"), text(answer, spelled=True)]) for name, answer in labels))
+    shop.write(
+        "digits",
+        "train",
+        (document(f"digits-{name}", [image(f"images/{name}.png"), text(answer, spelled=True)]) for name, answer in labels),
+    )
     shop.write("digits_chat", "train", (_chat(shop, i, name, answer) for i, (name, answer) in enumerate(labels)))
     tests = range(first_test, len(scans.images))[: shop.count(len(scans.images) - first_test)]
     shop.write("digits", "test", (_test(shop, i, scans.images[i], str(scans.target[i])) for i in tests))
@@ -55,7 +59,9 @@ def build(shop: Workshop) -> None:
 def draw(scan: np.ndarray, rng: np.random.Generator | None) -> Image.Image:
     """A scan [8, 8] with values 0..16 as a 32x32 picture, dark on light; `rng` turns, scales, shifts and tints it a little."""
     ink = Image.fromarray(np.pad(scan * (255 / 16), PAD).round().astype(np.uint8))
-    angle, scale, shift = (0.0, 1.0, np.zeros(2)) if rng is None else (rng.uniform(-0.25, 0.25), rng.uniform(0.85, 1.15), rng.uniform(-0.6, 0.6, 2))
+    angle, scale, shift = (
+        (0.0, 1.0, np.zeros(2)) if rng is None else (rng.uniform(-0.25, 0.25), rng.uniform(0.85, 1.15), rng.uniform(-0.6, 0.6, 2))
+    )
     step = scan.shape[0] / SIDE / scale  # scan pixels per picture pixel
     turn = step * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     middle = np.array(ink.size) / 2 + shift - turn @ np.array([SIDE / 2, SIDE / 2])

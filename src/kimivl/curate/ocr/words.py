@@ -1,7 +1,7 @@
 """Rendered words: real English words and random letter strings in the fonts that matplotlib ships.
 
 What it is: `build`, which writes `words` (document: picture, then the text spelled; tests `test_known` and
-`test_heldout`) and `words_chat` (the same pictures with a question).
+`test_heldout`), `letters` (the same with one to three letters, where reading begins) and `words_chat` (words with a question).
 What it is not: page layout; one word a picture, 32 pixels high, as wide as a multiple of 16 needs to be.
 Facts: a third of the strings is random so that reading cannot be replaced by guessing. Tests use words (types, by hash)
 that no training picture shows; `test_heldout` also uses a font family, DejaVu Serif, that occurs nowhere in training.
@@ -16,18 +16,25 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from kimivl.curate.records import Record, chat, document, image, text
-from kimivl.curate.text.library import common_words, is_test_word, training_texts
+from kimivl.curate.text.library import common_words, is_held_out_word, training_texts
 from kimivl.curate.workshop import Workshop
 
-SOURCES = ("words", "words_chat")
-TRAIN_ITEMS, CHAT_ITEMS, TEST_ITEMS = 60_000, 30_000, 500
+SOURCES = ("words", "letters", "words_chat")
+TRAIN_ITEMS, LETTER_ITEMS, CHAT_ITEMS, TEST_ITEMS = 60_000, 24_000, 30_000, 500
 RANDOM_SHARE = 0.35
 HEIGHT, WIDTH_STEP = 32, 16
 # File name -> least and most size in pixels; Computer Modern letters are smaller at the same size.
 FONTS = {
-    "DejaVuSans": (16, 22), "DejaVuSans-Bold": (16, 22), "DejaVuSansMono": (16, 22), "STIXGeneral": (18, 23), "STIXGeneralBol": (18, 23),
-    "cmr10": (18, 24), "cmb10": (18, 24), "cmss10": (18, 24), "cmtt10": (18, 24),
-}  # fmt: skip
+    "DejaVuSans": (16, 22),
+    "DejaVuSans-Bold": (16, 22),
+    "DejaVuSansMono": (16, 22),
+    "STIXGeneral": (18, 23),
+    "STIXGeneralBol": (18, 23),
+    "cmr10": (18, 24),
+    "cmb10": (18, 24),
+    "cmss10": (18, 24),
+    "cmtt10": (18, 24),
+}
 HELD_OUT_FONTS = {"DejaVuSerif": (16, 22)}
 QUESTIONS = ("Read the word.", "What does the picture say?", "What is written here?", "Which word do you see?", "Read the text.")
 _SAME_IN_BOTH_CASES = set("coswvxz")  # a string of these alone could be either case
@@ -36,24 +43,34 @@ _SAME_IN_BOTH_CASES = set("coswvxz")  # a string of these alone could be either 
 def build(shop: Workshop) -> None:
     """Write both sources."""
     words = [word for word in common_words(training_texts(shop), 3 if shop.scale == 1.0 else 1)]
-    known = [word for word in words if not is_test_word(word)]
-    unseen = [word for word in words if is_test_word(word)]
+    known = [word for word in words if not is_held_out_word(word)]
+    unseen = [word for word in words if is_held_out_word(word)]
     total = shop.count(TRAIN_ITEMS)
 
     labels: list[tuple[str, str]] = []  # (path, word)
     for i in range(total):
         rng = shop.rng("words", i)
-        word = _random_string(rng) if rng.random() < RANDOM_SHARE else _cased(str(known[rng.integers(len(known))]), rng)
+        word = _random_string(rng, 2, 7) if rng.random() < RANDOM_SHARE else _cased(str(known[rng.integers(len(known))]), rng)
         picture = render(word, _pick(FONTS, rng), rng, jitter=True)
         labels.append((shop.save_image("words", f"{i:05d}", picture), word))
         shop.progress(i, total)
-    shop.write("words", "train", (document(f"words-{i}", [image(path), text(word, spelled=True)]) for i, (path, word) in enumerate(labels)))
+    shop.write(
+        "words",
+        "train",
+        (document(f"words-{i}", [image(path), text(word, spelled=True)]) for i, (path, word) in enumerate(labels)),
+    )
     shop.write("words", "test_known", _test(shop, "known", FONTS, unseen))
     shop.write("words", "test_heldout", _test(shop, "heldout", HELD_OUT_FONTS, unseen))
 
+    shop.write("letters", "train", (_letters(shop, i) for i in range(shop.count(LETTER_ITEMS))))
+
     for i in range(shop.count(CHAT_ITEMS)):
         shop.share_image("words_chat", f"{i:05d}", "words")
-    shop.write("words_chat", "train", (_chat(i, path, word, shop.rng("words_chat", i)) for i, (path, word) in enumerate(labels[: shop.count(CHAT_ITEMS)])))
+    shop.write(
+        "words_chat",
+        "train",
+        (_chat(i, path, word, shop.rng("words_chat", i)) for i, (path, word) in enumerate(labels[: shop.count(CHAT_ITEMS)])),
+    )
 
 
 def render(word: str, font: tuple[str, int], rng: np.random.Generator, jitter: bool) -> Image.Image:
@@ -95,7 +112,12 @@ def _stretch(mask: Image.Image, factor: float, slant: float) -> Image.Image:
     lean = abs(slant) * mask.height
     width = round(mask.width * factor + lean)
     shift = -lean if slant > 0 else 0.0
-    leaned = mask.transform((width, mask.height), Image.Transform.AFFINE, (1 / factor, slant / factor, shift / factor, 0, 1, 0), Image.Resampling.BICUBIC)
+    leaned = mask.transform(
+        (width, mask.height),
+        Image.Transform.AFFINE,
+        (1 / factor, slant / factor, shift / factor, 0, 1, 0),
+        Image.Resampling.BICUBIC,
+    )
     return leaned.crop(leaned.getbbox())
 
 
@@ -119,13 +141,20 @@ def _cased(word: str, rng: np.random.Generator) -> str:
     return word.capitalize() if draw < 0.9 else word.upper()
 
 
-def _random_string(rng: np.random.Generator) -> str:
-    """Two to seven letters of one case (or Capitalised) whose case can be told, and which are no test word."""
+def _letters(shop: Workshop, index: int) -> Record:
+    rng = shop.rng("letters", index)
+    string_ = _random_string(rng, 1, 3)
+    path = shop.save_image("letters", f"{index:05d}", render(string_, _pick(FONTS, rng), rng, jitter=True))
+    return document(f"letters-{index}", [image(path), text(string_, spelled=True)])
+
+
+def _random_string(rng: np.random.Generator, least: int, most: int) -> str:
+    """`least` to `most` letters of one case (or Capitalised) whose case can be told, and which are no test word."""
     while True:
-        letters = "".join(string.ascii_lowercase[i] for i in rng.integers(26, size=rng.integers(2, 8)))
+        letters = "".join(string.ascii_lowercase[i] for i in rng.integers(26, size=rng.integers(least, most + 1)))
         cased = _cased(letters, rng)
         lonely_i = cased[0] == "I" and cased != cased.upper()  # 'Ixb' and 'lxb' look alike in a sans-serif font
-        if not set(letters) <= _SAME_IN_BOTH_CASES and not lonely_i and not is_test_word(letters):
+        if not set(letters) <= _SAME_IN_BOTH_CASES and not lonely_i and not is_held_out_word(letters):
             return cased
 
 
@@ -137,7 +166,13 @@ def _test(shop: Workshop, kind: str, fonts: dict[str, tuple[int, int]], unseen: 
         rng = shop.rng(f"words {kind}", i)
         word, font = _cased(unseen[order[i % len(order)]], shop.rng("words test case", i)), _pick(fonts, rng)
         path = shop.save_image("words", f"{kind}-{i:03d}", render(word, font, rng, jitter=False))
-        records.append(chat(f"words-{kind}-{i}", [([image(path), text(QUESTIONS[0])], text(word, spelled=True))], {"answer": word, "font": font[0]}))
+        records.append(
+            chat(
+                f"words-{kind}-{i}",
+                [([image(path), text(QUESTIONS[0])], text(word, spelled=True))],
+                {"answer": word, "font": font[0]},
+            )
+        )
     return records
 
 

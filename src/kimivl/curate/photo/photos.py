@@ -20,25 +20,36 @@ SOURCES = ("photos", "photos_chat")
 CROPS, TEST_CROPS = 1600, 100
 TRAIN_RIGHT, TEST_LEFT = 0.72, 0.75
 SIDES = (48, 64, 80, 96, 112, 128)
-PHOTOS = {  # (package folder, file) -> what it shows
-    ("skimage/data", "astronaut.png"): "an astronaut in an orange suit", ("skimage/data", "brick.png"): "a brick wall",
-    ("skimage/data", "camera.png"): "a man with a camera on a tripod", ("skimage/data", "cell.png"): "a cell under a microscope",
-    ("skimage/data", "chelsea.png"): "a cat", ("skimage/data", "coffee.png"): "a cup of coffee", ("skimage/data", "coins.png"): "old coins",
-    ("skimage/data", "grass.png"): "grass", ("skimage/data", "gravel.png"): "gravel", ("skimage/data", "horse.png"): "the outline of a horse",
-    ("skimage/data", "hubble_deep_field.jpg"): "galaxies in the night sky", ("skimage/data", "ihc.png"): "stained tissue under a microscope",
-    ("skimage/data", "moon.png"): "the surface of the moon", ("skimage/data", "motorcycle_left.png"): "a motorcycle in a garage",
-    ("skimage/data", "page.png"): "a printed page", ("skimage/data", "retina.jpg"): "the retina of an eye",
-    ("skimage/data", "rocket.jpg"): "a rocket on its launch pad", ("skimage/data", "text.png"): "handwritten text",
-    ("sklearn/datasets/images", "china.jpg"): "a Chinese palace", ("sklearn/datasets/images", "flower.jpg"): "an orange flower",
-}  # fmt: skip
-TESTED = ("brick.png", "coins.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "page.png", "retina.jpg", "text.png")
+PHOTOS = {  # file inside the package -> what it shows
+    "skimage/data/astronaut.png": "an astronaut in an orange suit",
+    "skimage/data/brick.png": "a brick wall",
+    "skimage/data/camera.png": "a man with a camera on a tripod",
+    "skimage/data/cell.png": "a cell under a microscope",
+    "skimage/data/chelsea.png": "a cat",
+    "skimage/data/coffee.png": "a cup of coffee",
+    "skimage/data/coins.png": "old coins",
+    "skimage/data/grass.png": "grass",
+    "skimage/data/gravel.png": "gravel",
+    "skimage/data/horse.png": "the outline of a horse",
+    "skimage/data/hubble_deep_field.jpg": "galaxies in the night sky",
+    "skimage/data/ihc.png": "stained tissue under a microscope",
+    "skimage/data/moon.png": "the surface of the moon",
+    "skimage/data/motorcycle_left.png": "a motorcycle in a garage",
+    "skimage/data/page.png": "a printed page",
+    "skimage/data/retina.jpg": "the retina of an eye",
+    "skimage/data/rocket.jpg": "a rocket on its launch pad",
+    "skimage/data/text.png": "handwritten text",
+    "sklearn/datasets/images/china.jpg": "a Chinese palace",
+    "sklearn/datasets/images/flower.jpg": "an orange flower",
+}
+TESTED = frozenset("brick coins grass gravel hubble_deep_field ihc moon page retina text".split())  # see above
 QUESTIONS = ("What does the photograph show?", "Describe the photograph.", "What is in the picture?")
 
 
 def build(shop: Workshop) -> None:
     """Write both sources. Raises ValueError naming a photograph that the installed package lacks."""
-    photos = [(_open(*place), subject) for place, subject in PHOTOS.items()]
-    tested = [photo for photo, (_, file) in zip(photos, PHOTOS) if file in TESTED]
+    photos = [(_open(file), subject) for file, subject in PHOTOS.items()]
+    tested = [photo for photo, file in zip(photos, PHOTOS) if Path(file).stem in TESTED]
     captions: list[tuple[str, str]] = []
     for i in range(shop.count(CROPS)):
         photo, subject = photos[i % len(photos)]
@@ -46,13 +57,27 @@ def build(shop: Workshop) -> None:
         shop.share_image("photos_chat", f"{i:04d}", "photos")
         captions.append((path, subject))
         shop.progress(i, shop.count(CROPS))
-    shop.write("photos", "train", (document(f"photos-{i}", [image(path), text(f"a photograph of {subject}")]) for i, (path, subject) in enumerate(captions)))
-    shop.write("photos_chat", "train", (_chat(i, path, subject, shop.rng("photos_chat", i)) for i, (path, subject) in enumerate(captions)))
+    shop.write(
+        "photos",
+        "train",
+        (
+            document(f"photos-{i}", [image(path), text(f"a photograph of {subject}")])
+            for i, (path, subject) in enumerate(captions)
+        ),
+    )
+    shop.write(
+        "photos_chat",
+        "train",
+        (_chat(i, path, subject, shop.rng("photos_chat", i)) for i, (path, subject) in enumerate(captions)),
+    )
     shop.write("photos", "test", (_test(shop, i, *tested[i % len(tested)]) for i in range(shop.count(TEST_CROPS))))
 
 
 def crop(photo: Image.Image, left: float, right: float, rng: np.random.Generator) -> Image.Image:
-    """A random window between the shares `left` and `right` of the width, 48 to 128 pixels a side after scaling; at least half of what fits."""
+    """A random window between the shares `left` and `right` of the width, scaled to 48 to 128 pixels a side.
+
+    The window takes at least half of the largest that fits in each direction, so that it shows what the caption says.
+    """
     x0, x1 = round(left * photo.width), round(right * photo.width)
     width, height = (int(SIDES[i]) for i in rng.integers(len(SIDES), size=2))
     most = min((x1 - x0) / width, photo.height / height)  # photo pixels per crop pixel
@@ -62,17 +87,19 @@ def crop(photo: Image.Image, left: float, right: float, rng: np.random.Generator
     return photo.resize((width, height), Image.Resampling.BICUBIC, box=(x, y, x + window[0], y + window[1]), reducing_gap=2.0)
 
 
-def _open(folder: str, file: str) -> Image.Image:
-    package, _, inner = folder.partition("/")
+def _open(file: str) -> Image.Image:
+    package, _, inner = file.partition("/")
     spec = importlib.util.find_spec(package)
-    path = Path(spec.submodule_search_locations[0]) / inner / file if spec and spec.submodule_search_locations else None
+    path = Path(spec.submodule_search_locations[0]) / inner if spec and spec.submodule_search_locations else None
     if path is None or not path.exists():
-        raise ValueError(f"the photograph {file} is not in the installed package '{package}': install the demo's packages with `pip install 'kimivl[data]'`")
+        raise ValueError(f"the photograph {file} is not installed: install the demo's packages with `pip install 'kimivl[data]'`")
     return Image.open(path).convert("RGB")
 
 
 def _chat(index: int, path: str, subject: str, rng: np.random.Generator) -> Record:
-    return chat(f"photos-chat-{index}", [([image(path), text(QUESTIONS[rng.integers(len(QUESTIONS))])], f"a photograph of {subject}")])
+    return chat(
+        f"photos-chat-{index}", [([image(path), text(QUESTIONS[rng.integers(len(QUESTIONS))])], f"a photograph of {subject}")]
+    )
 
 
 def _test(shop: Workshop, index: int, photo: Image.Image, subject: str) -> Record:

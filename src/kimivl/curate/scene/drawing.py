@@ -11,14 +11,27 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 COLORS = {
-    "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0), "gray": (128, 128, 128), "black": (0, 0, 0),
-    "teal": (0, 128, 128), "brown": (165, 42, 42), "orange": (255, 140, 0), "purple": (128, 0, 128), "pink": (255, 105, 180),
-}  # fmt: skip
+    "red": (255, 0, 0),
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "yellow": (255, 255, 0),
+    "gray": (128, 128, 128),
+    "black": (0, 0, 0),
+    "teal": (0, 128, 128),
+    "brown": (165, 42, 42),
+    "orange": (255, 140, 0),
+    "purple": (128, 0, 128),
+    "pink": (255, 105, 180),
+}
 SHAPES = ("circle", "rectangle", "triangle", "star", "diamond", "cross")
 Palette = tuple[tuple[str, ...], tuple[str, ...]]  # kinds, colours
 EVERYTHING: Palette = (SHAPES, tuple(COLORS))
 EASY: Palette = (SHAPES[:3], tuple(COLORS)[:8])  # easy-VQA's
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 OVERSAMPLING = 4
+_ANGLES = np.linspace(0, 2 * np.pi, 60, endpoint=False) - np.pi / 2
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1)  # from the top, clockwise
+GAP = 2.0  # pixels: smooth edges of neighbours must not mix
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,7 @@ class Shape:
     outline: np.ndarray
 
     @property
-    def box(self) -> tuple[float, float, float, float]:
+    def box(self) -> Box:
         """x0, y0, x1, y1 in pixels."""
         (x0, y0), (x1, y1) = self.outline.min(0), self.outline.max(0)
         return float(x0), float(y0), float(x1), float(y1)
@@ -48,9 +61,8 @@ class Scene:
 
 def outline(kind: str, center: tuple[float, float], radius: float, rng: np.random.Generator) -> np.ndarray:
     """Corners of a shape inside the circle of `radius` around `center`; rectangles vary in their sides."""
-    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False) - np.pi / 2
     if kind == "circle":
-        unit = np.stack([np.cos(angle), np.sin(angle)], 1)
+        unit = _CIRCLE
     elif kind == "rectangle":
         half = np.array([1.0, rng.uniform(0.45, 1.0)])[:: rng.choice([1, -1])] * 0.88
         unit = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
@@ -58,12 +70,14 @@ def outline(kind: str, center: tuple[float, float], radius: float, rng: np.rando
         unit = np.array([[0, -1], [1, 0.8], [-1, 0.8]])
     elif kind == "star":
         reach = np.where(np.arange(10) % 2 == 0, 1.0, 0.42)[:, None]
-        unit = reach * np.stack([np.cos(angle[::6]), np.sin(angle[::6])], 1)
+        unit = reach * _CIRCLE[::6]
     elif kind == "diamond":
         unit = np.array([[0, -1], [0.75, 0], [0, 1], [-0.75, 0]])
     elif kind == "cross":
         a, b = 0.33, 0.95
-        unit = np.array([[-a, -b], [a, -b], [a, -a], [b, -a], [b, a], [a, a], [a, b], [-a, b], [-a, a], [-b, a], [-b, -a], [-a, -a]])
+        unit = np.array(
+            [[-a, -b], [a, -b], [a, -a], [b, -a], [b, a], [a, a], [a, b], [-a, b], [-a, a], [-b, a], [-b, -a], [-a, -a]]
+        )
     else:
         raise ValueError(f"no shape is called '{kind}': choose from {SHAPES}")
     return np.asarray(center) + radius * unit
@@ -71,7 +85,8 @@ def outline(kind: str, center: tuple[float, float], radius: float, rng: np.rando
 
 def jittered(color: str, rng: np.random.Generator, amount: int = 12) -> tuple[int, int, int]:
     """The colour of that name, a little off."""
-    red, green, blue = np.clip(np.array(COLORS[color]) + rng.integers(-amount, amount + 1, 3), 0, 255).tolist()
+    off = rng.integers(-amount, amount + 1, 3).tolist()
+    red, green, blue = (min(255, max(0, value + change)) for value, change in zip(COLORS[color], off))
     return red, green, blue
 
 
@@ -81,24 +96,29 @@ def light_ground(rng: np.random.Generator) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def random_scene(count: int, size: tuple[int, int], radii: tuple[float, float], palette: Palette, rng: np.random.Generator) -> Scene:
-    """Up to `count` shapes that neither overlap nor leave the picture (fewer where no room is found).
+def random_scene(
+    count: int, size: tuple[int, int], radii: tuple[float, float], palette: Palette, rng: np.random.Generator
+) -> Scene:
+    """Up to `count` shapes of the palette whose boxes keep apart and inside the picture (fewer where no room is found).
 
-    A radius is drawn from `radii` for each shape; centres keep the sum of radii and one pixel apart.
+    A radius in pixels is drawn from `radii` for each shape.
     """
-    placed: list[tuple[float, float, float]] = []
     shapes: list[Shape] = []
     for _ in range(count * 12):
         if len(shapes) == count:
             break
         radius = rng.uniform(*radii)
-        x, y = (rng.uniform(radius + 1, side - radius - 1) for side in size)
-        if any(np.hypot(x - u, y - v) < radius + r + 1 for u, v, r in placed):
-            continue
-        placed.append((x, y, radius))
+        center = (rng.uniform(radius + 1, size[0] - radius - 1), rng.uniform(radius + 1, size[1] - radius - 1))
         kind, color = (names[rng.integers(len(names))] for names in palette)
-        shapes.append(Shape(kind, color, jittered(color, rng), outline(kind, (x, y), radius, rng)))
+        shape = Shape(kind, color, jittered(color, rng), outline(kind, center, radius, rng))
+        if not any(_touch(shape.box, other.box) for other in shapes):
+            shapes.append(shape)
     return Scene(size, light_ground(rng), tuple(shapes))
+
+
+def _touch(a: Box, b: Box) -> bool:
+    """Whether two boxes are less than `GAP` pixels apart."""
+    return a[0] < b[2] + GAP and b[0] < a[2] + GAP and a[1] < b[3] + GAP and b[1] < a[3] + GAP
 
 
 def paint(scene: Scene) -> Image.Image:

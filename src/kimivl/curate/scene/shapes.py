@@ -24,10 +24,16 @@ SIZES = ((64, 64), (80, 64), (64, 80), (96, 64), (80, 80), (96, 80))
 RADII = (7.0, 13.0)
 SINGLE_RADII = (4.5, 15.0)
 YES_NO = (  # wording, whether "yes" means that the thing is there
-    ("is there a {}?", True), ("does the image contain a {}?", True), ("can you see a {}?", True), ("is a {} visible?", True),
-    ("is there not a {}?", False), ("does the image not contain a {}?", False), ("is no {} visible?", False), ("is the picture without a {}?", False),
+    ("is there a {}?", True),
+    ("does the image contain a {}?", True),
+    ("can you see a {}?", True),
+    ("is a {} visible?", True),
+    ("is there not a {}?", False),
+    ("does the image not contain a {}?", False),
+    ("is no {} visible?", False),
+    ("is the picture without a {}?", False),
     ("is it true that there is no {}?", False),
-)  # fmt: skip
+)
 
 Turn = tuple[str, str | Part]
 T = TypeVar("T")
@@ -74,13 +80,18 @@ def several(count: int, rng: np.random.Generator) -> Scene:
 
 def caption(scene: Scene) -> str:
     """'a red circle, a blue star and a green cross', in the order left to right."""
-    names = [f"{'an' if shape.color == 'orange' else 'a'} {shape.color} {shape.kind}" for shape in sorted(scene.shapes, key=lambda s: s.box[0])]
+    names = [
+        f"{'an' if shape.color == 'orange' else 'a'} {shape.color} {shape.kind}"
+        for shape in sorted(scene.shapes, key=lambda s: s.box[0])
+    ]
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
 def unique_names(scene: Scene) -> dict[str, Shape]:
     """Every name that fits one shape only: 'red circle', 'circle', 'red shape'."""
-    names = [(name, shape) for shape in scene.shapes for name in (f"{shape.color} {shape.kind}", shape.kind, f"{shape.color} shape")]
+    names = [
+        (name, shape) for shape in scene.shapes for name in (f"{shape.color} {shape.kind}", shape.kind, f"{shape.color} shape")
+    ]
     counts = Counter(name for name, _ in names)
     return {name: shape for name, shape in names if counts[name] == 1}
 
@@ -105,14 +116,22 @@ def count_phrases(scene: Scene, rng: np.random.Generator) -> list[tuple[str, int
     """(name in the plural, how many), weighted by repetition: all shapes, each kind and colour that is there, one that is not."""
     counts = Counter(f"{s.kind}s" if s.kind != "cross" else "crosses" for s in scene.shapes)
     counts += Counter(f"{s.color} shapes" for s in scene.shapes)
-    absent = [f"{k}s" for k in SHAPES if k != "cross" and f"{k}s" not in counts] + [f"{c} shapes" for c in COLORS if f"{c} shapes" not in counts]
-    weighted = [item for item in counts.items() for _ in range(item[1] ** 2)]  # ones are many, larger counts are what is to be learned
+    absent = [f"{k}s" for k in SHAPES if k != "cross" and f"{k}s" not in counts] + [
+        f"{c} shapes" for c in COLORS if f"{c} shapes" not in counts
+    ]
+    weighted = [
+        item for item in counts.items() for _ in range(item[1] ** 2)
+    ]  # ones are many, larger counts are what is to be learned
     return [("shapes", len(scene.shapes))] * (1 + len(weighted) // 2) + weighted + [(absent[rng.integers(len(absent))], 0)]
 
 
 def grounding(scene: Scene, rng: np.random.Generator) -> list[Part]:
-    """Lines 'red circle: 0.34 0.56' (a point) or 'red circle: 0.25 0.40 0.43 0.72' (a box) for unambiguous names."""
-    names = _shuffled(list(unique_names(scene).items()), rng)[:4]
+    """Lines 'red circle: 0.34 0.56' (a point) or 'red circle: 0.25 0.40 0.43 0.72' (a box), each shape at most once.
+
+    A second name of the same shape could be answered by copying the line above.
+    """
+    one_name = {id(shape): (name, shape) for name, shape in _shuffled(list(unique_names(scene).items()), rng)}
+    names = list(one_name.values())[:4]
     write = box_text if rng.random() < 0.3 else point_text
     lines = [(text(f"{name}: "), text(write(shape, scene.size), spelled=True)) for name, shape in names]
     return join_lines(lines) or [text(caption(scene))]
@@ -136,9 +155,18 @@ def conversation(sample_id: str, path: str, scene: Scene, rng: np.random.Generat
     """One picture and three to eight turns, pointing first among equals."""
     makers = (_point, _point, _point, _box, _count, _count, _yes_no, _yes_no, _naming, _describe)
     turns = [turn for _ in range(rng.integers(3, 9)) if (turn := makers[rng.integers(len(makers))](scene, rng)) is not None]
-    turns = list({question: (question, answer) for question, answer in turns}.values()) or [_describe(scene, rng)]
+    turns = _without_copies(turns) or [_describe(scene, rng)]
     (question, answer), *others = turns
     return chat(sample_id, [([image(path), text(question)], answer), *others])
+
+
+def _without_copies(turns: list[Turn]) -> list[Turn]:
+    """No question twice, and no coordinates twice: the second could be copied from the text instead of seen."""
+    kept: dict[str, Turn] = {}
+    for question, answer in turns:
+        is_coordinates = not isinstance(answer, str) and " " in answer["text"]
+        kept.setdefault(answer["text"] if is_coordinates else question, (question, answer))  # type: ignore[index]
+    return list(kept.values())
 
 
 def _point(scene: Scene, rng: np.random.Generator) -> Turn | None:
@@ -146,7 +174,9 @@ def _point(scene: Scene, rng: np.random.Generator) -> Turn | None:
     if not names:
         return None
     name, shape = _one(names, rng)
-    return _one(("Point to the {}.", "Point to the {}.", "Where is the {}?"), rng).format(name), text(point_text(shape, scene.size), spelled=True)
+    return _one(("Point to the {}.", "Point to the {}.", "Where is the {}?"), rng).format(name), text(
+        point_text(shape, scene.size), spelled=True
+    )
 
 
 def _box(scene: Scene, rng: np.random.Generator) -> Turn | None:
@@ -208,7 +238,11 @@ def _counting_test(shop: Workshop, index: int, rng: np.random.Generator) -> Reco
     scene = several(int(rng.integers(1, 6)), rng)
     name, count = _one(count_phrases(scene, rng), rng)
     path = shop.save_image("scenes_qa", f"test-{index:03d}", paint(scene))
-    return chat(f"scenes-counting-test-{index}", [([image(path), text(f"How many {name}?")], text(str(count), spelled=True))], {"answer": str(count)})
+    return chat(
+        f"scenes-counting-test-{index}",
+        [([image(path), text(f"How many {name}?")], text(str(count), spelled=True))],
+        {"answer": str(count)},
+    )
 
 
 def _one(items: Sequence[T], rng: np.random.Generator) -> T:

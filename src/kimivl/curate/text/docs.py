@@ -21,11 +21,22 @@ from kimivl.curate.text.prose import Novelty, paragraphs, prose_score
 
 # Characters of clean text to take from each package: breadth first, so that no package's vocabulary rules.
 BUDGETS = {
-    "stdlib": 1_600_000, "torch": 900_000, "sympy": 700_000, "scipy": 800_000, "sklearn": 800_000, "numpy": 600_000,
-    "networkx": 400_000, "matplotlib": 400_000, "skimage": 350_000, "mpmath": 100_000, "PIL": 100_000,
-}  # fmt: skip
+    "stdlib": 1_600_000,
+    "torch": 900_000,
+    "sympy": 700_000,
+    "scipy": 800_000,
+    "sklearn": 800_000,
+    "numpy": 600_000,
+    "networkx": 400_000,
+    "matplotlib": 400_000,
+    "skimage": 350_000,
+    "mpmath": 100_000,
+    "PIL": 100_000,
+}
 DISTRIBUTIONS = ("torch", "sympy", "scipy", "scikit-learn", "numpy", "networkx", "matplotlib", "scikit-image", "mpmath", "pillow")
-SKIPPED_FOLDERS = frozenset({"tests", "test", "testing", "_vendor", "site-packages", "idlelib", "lib2to3", "ensurepip", "_inductor", "encodings"})
+SKIPPED_FOLDERS = frozenset(
+    {"tests", "test", "testing", "_vendor", "site-packages", "idlelib", "lib2to3", "ensurepip", "_inductor", "encodings"}
+)
 TEST_SHARE = 0.035  # of files
 DOCUMENT_CHARS = (200, 900, 4000)  # least, wanted, most
 HIGH_QUALITY = 0.57  # `prose_score` from which a document counts as prose-like: about the best third
@@ -82,7 +93,11 @@ def read_library(seed: int, scale: float = 1.0) -> Library:
 def _files_in_order(package: str, seed: int) -> list[tuple[str, Path]]:
     root = _root(package)
     found = [path for suffix in ("*.py", "*.rst") for path in root.rglob(suffix)]
-    named = [(f"{package}/{path.relative_to(root).as_posix()}", path) for path in found if not SKIPPED_FOLDERS & set(path.relative_to(root).parts[:-1])]
+    named = [
+        (f"{package}/{path.relative_to(root).as_posix()}", path)
+        for path in found
+        if not SKIPPED_FOLDERS & set(path.relative_to(root).parts[:-1])
+    ]
     return sorted(named, key=lambda item: stable_hash(f"{seed}/{item[0]}"))
 
 

@@ -27,10 +27,14 @@ def build(shop: Workshop) -> None:
     shop.progress(3, 4)
     shop.write("text", "train", (_record("text", i, item) for i, item in enumerate(train)))
     shop.write("text", "test", (_record("text-test", i, item) for i, item in enumerate(library.test)))
-    shop.write("text_high_quality", "train", (_record("text-hq", i, item) for i, item in enumerate(train) if item.score >= HIGH_QUALITY))
-    questions = [_what_it_does(i, name, answer, shop.rng("text_qa docs", i)) for i, (name, answer) in enumerate(_unique(library.summaries))]
+    shop.write(
+        "text_high_quality", "train", (_record("text-hq", i, item) for i, item in enumerate(train) if item.score >= HIGH_QUALITY)
+    )
+    questions = [
+        _what_it_does(i, name, answer, shop.rng("text_qa docs", i)) for i, (name, answer) in enumerate(_unique(library.summaries))
+    ]
     words = common_words([item.text for item in train], least_count=1 if shop.scale < 1 else 3)
-    words = [word for word in words if not is_test_word(word)]
+    words = [word for word in words if not is_held_out_word(word)]
     questions += [_word_task(i, words, shop.rng("text_qa rules", i)) for i in range(shop.count(RULE_QUESTIONS))]
     shuffled = shop.rng("text_qa order").permutation(len(questions))
     shop.write("text_qa", "train", (questions[i] for i in shuffled))
@@ -47,7 +51,7 @@ def common_words(texts: list[str], least_count: int = 3) -> list[str]:
     return sorted((word for word, count in merged.items() if count >= least_count), key=lambda word: (-merged[word], word))
 
 
-def is_test_word(word: str) -> bool:
+def is_held_out_word(word: str) -> bool:
     """Whether a word (in any case) is kept for the reading tests: it is never rendered or spelled in training."""
     return held_out(word.lower(), TEST_WORD_SHARE, "words")
 
@@ -75,7 +79,10 @@ def _what_it_does(index: int, name: str, answer: str, rng: np.random.Generator) 
 
 def _word_task(index: int, words: list[str], rng: np.random.Generator) -> Record:
     """Several small tasks about words in one conversation."""
-    turns = [_one_task(str(words[rng.integers(len(words))]), str(words[rng.integers(len(words))]), rng) for _ in range(rng.integers(1, 5))]
+    turns = [
+        _one_task(str(words[rng.integers(len(words))]), str(words[rng.integers(len(words))]), rng)
+        for _ in range(rng.integers(1, 5))
+    ]
     return chat(f"text-qa-rule-{index}", turns)
 
 
@@ -93,4 +100,6 @@ def _one_task(word: str, other: str, rng: np.random.Generator) -> tuple[str, str
         first, second = (int(n) for n in rng.integers(0, 50, 2))
         return f"What is {first} + {second}?", text(str(first + second), spelled=True)
     same = bool(rng.integers(2))
-    return f'Do "{word}" and "{word if same else other}" start with the same letter?', "yes" if same or word[0] == other[0] else "no"
+    return f'Do "{word}" and "{word if same else other}" start with the same letter?', "yes" if same or word[0] == other[
+        0
+    ] else "no"

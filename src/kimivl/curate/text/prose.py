@@ -26,7 +26,12 @@ _MARKUP = (
     (re.compile(r"\s+"), " "),
 )
 _WORD = re.compile(r"[A-Za-z]+")
-_LITTLE_WORDS = frozenset("a an and are as at be by can do for from has have if in is it its may not of on or that the this to was when which will with you".split())
+_LITTLE_WORDS = frozenset(
+    """
+    a an and are as at be by can do for from has have if in is it its may not of on or that the this
+    to was when which will with you
+    """.split()
+)
 _PLAIN_WORD = re.compile(r"[(\"']?[A-Za-z][a-z'-]*[.,;:!?)\"']*")
 SHINGLE = 8  # words
 
@@ -69,12 +74,12 @@ def _blocks(doc: str) -> list[list[str]]:
 
 
 def _clean(lines: list[str]) -> str:
-    if any(_CODE.search(line) for line in lines):
+    if any(_CODE.search(line) for line in lines) or lines[-1].endswith("::"):  # code, or what only announces code
         return ""
     joined = " ".join(lines)
     for pattern, replacement in _MARKUP:
         joined = pattern.sub(replacement, joined)
-    return joined.strip().removesuffix("::").rstrip()
+    return joined.strip()
 
 
 def _is_prose(paragraph: str) -> bool:
@@ -96,7 +101,10 @@ def prose_score(text: str) -> float:
 
 
 class Novelty:
-    """Remembers the shingles (runs of eight words) of accepted paragraphs; a paragraph half of which is known is a near-duplicate."""
+    """Remembers the shingles (runs of eight words) of accepted paragraphs.
+
+    A paragraph is a near-duplicate when more than `known_share` of its shingles are known.
+    """
 
     def __init__(self, known_share: float = 0.5) -> None:
         self.known_share = known_share

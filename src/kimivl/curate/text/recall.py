@@ -8,7 +8,8 @@ Facts: paper §2.3 (long-context activation needs long data whose answer lies fa
 spelled, so that an answer is four choices among ten. Test keys and values never occur in training facts.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,16 +27,20 @@ TEST_SHARE = 0.15  # of keys and of values
 
 # Names that a fact can be about. Made-up names (below) join them in training, so that copying does not hang on a list.
 NAMES = """
-Lima Oslo Cairo Quito Dakar Hanoi Tunis Delhi Kyoto Paris Berlin Madrid Lisbon Vienna Prague Warsaw Athens Dublin Havana Bogota Nairobi Lagos Accra
-Seoul Tokyo Osaka Manila Jakarta Sydney Perth Boston Denver Dallas Austin Seattle Chicago Toronto Ottawa Geneva Zurich Milan Turin Naples Seville
-Porto Bergen Malmo Turku Riga Vilnius Tallinn Minsk Kiev Odessa Sofia Varna Zagreb Split Ankara Izmir Tehran Baghdad Muscat Doha Kabul Lahore
-Karachi Mumbai Chennai Dhaka Rangoon Bangkok Saigon Taipei Harbin Lhasa Suva Apia Nome Juneau Helena Salem Fresno Tucson Omaha Tulsa Wichita Mobile
-Anna Boris Clara David Emma Felix Greta Henry Irene Jacob Karen Louis Maria Nora Oscar Peter Quentin Rosa Simon Tessa Ursula Victor Wanda Xavier
-Yvonne Zora Amber Basil Cedar Daisy Fern Ginger Hazel Iris Jasmine Laurel Maple Olive Poppy Sage Violet Willow Falcon Heron Otter Badger Lynx Tiger
-Panda Zebra Gecko Raven Robin Swan Orca Cobra Bison Camel Koala Lemur Moose Llama Mercury Venus Jupiter Saturn Neptune Pluto Orion Vega Sirius Rigel
-Cobalt Copper Nickel Silver Quartz Topaz Garnet Opal Amethyst Onyx Marble Granite
+Lima Oslo Cairo Quito Dakar Hanoi Tunis Delhi Kyoto Paris Berlin Madrid Lisbon Vienna Prague Warsaw Athens Dublin Havana
+Bogota Nairobi Lagos Accra Seoul Tokyo Osaka Manila Jakarta Sydney Perth Boston Denver Dallas Austin Seattle Chicago Toronto
+Ottawa Geneva Zurich Milan Turin Naples Seville Porto Bergen Malmo Turku Riga Vilnius Tallinn Minsk Kiev Odessa Sofia Varna
+Zagreb Split Ankara Izmir Tehran Baghdad Muscat Doha Kabul Lahore Karachi Mumbai Chennai Dhaka Rangoon Bangkok Saigon Taipei
+Harbin Lhasa Suva Apia Nome Juneau Helena Salem Fresno Tucson Omaha Tulsa Wichita Mobile Anna Boris Clara David Emma Felix
+Greta Henry Irene Jacob Karen Louis Maria Nora Oscar Peter Quentin Rosa Simon Tessa Ursula Victor Wanda Xavier Yvonne Zora
+Amber Basil Cedar Daisy Fern Ginger Hazel Iris Jasmine Laurel Maple Olive Poppy Sage Violet Willow Falcon Heron Otter Badger
+Lynx Tiger Panda Zebra Gecko Raven Robin Swan Orca Cobra Bison Camel Koala Lemur Moose Llama Mercury Venus Jupiter Saturn
+Neptune Pluto Orion Vega Sirius Rigel Cobalt Copper Nickel Silver Quartz Topaz Garnet Opal Amethyst Onyx Marble Granite
 """.split()
-_SYLLABLES = "ba be bi bo bu da de do du fa fe fi ga go ha he ka ke ki ko la le li lo lu ma me mi mo mu na ne ni no nu pa pe po ra re ri ro ru sa se si so su ta te ti to tu va ve vi vo za zo".split()
+_SYLLABLES = """
+ba be bi bo bu da de do du fa fe fi ga go ha he ka ke ki ko la le li lo lu ma me mi mo mu na ne ni no nu pa pe po ra re ri ro
+ru sa se si so su ta te ti to tu va ve vi vo za zo
+""".split()
 
 
 @dataclass(frozen=True)
@@ -50,22 +55,29 @@ class Needle:
         return [*self.prompt, text(self.answer, spelled=True), text(".")]
 
 
-def is_test_key(key: str) -> bool:
+def is_held_out_key(key: str) -> bool:
     """Whether `key` is kept for evaluation."""
     return held_out(key, TEST_SHARE, "recall keys")
 
 
-def is_test_value(value: str) -> bool:
+def is_held_out_value(value: str) -> bool:
     """Whether `value` is kept for evaluation."""
     return held_out(value, TEST_SHARE, "recall values")
 
 
-def test_needles(count: int, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """`count` (key, value) pairs for evaluation, values distinct, keys repeated only when the names run out."""
-    keys = [name for name in NAMES if is_test_key(name)]
-    values = [value for value in map("{:04d}".format, range(10_000)) if is_test_value(value)]
-    chosen = rng.choice(len(values), count, replace=count > len(values))
-    return [(keys[i % len(keys)], values[v]) for i, v in enumerate(chosen)]
+def held_out_needles(count: int, rng: np.random.Generator, training_texts: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """`count` (key, value) pairs for evaluation, none of which training facts use.
+
+    Values that stand as a number in `training_texts` (years, powers of two) are left out as well. Values are distinct;
+    keys repeat when the held-out names run out.
+    Raises: ValueError if more pairs are asked for than there are held-out values.
+    """
+    written = {number for one in training_texts for number in re.findall(r"(?<!\d)\d{4}(?!\d)", one)}
+    keys = [name for name in NAMES if is_held_out_key(name)]
+    values = [value for value in map("{:04d}".format, range(10_000)) if is_held_out_value(value) and value not in written]
+    if count > len(values):
+        raise ValueError(f"{count} needles asked for, but only {len(values)} values are held out of training")
+    return [(keys[i % len(keys)], values[v]) for i, v in enumerate(rng.permutation(len(values))[:count])]
 
 
 def fact(key: str, value: str) -> list[Part]:
@@ -73,7 +85,9 @@ def fact(key: str, value: str) -> list[Part]:
     return [text(f"The code of {key} is "), text(value, spelled=True), text(".")]
 
 
-def needle_document(haystack_texts: Sequence[str], length_chars: int, depth: float, key: str, value: str, rng: np.random.Generator) -> Needle:
+def needle_document(
+    haystack_texts: Sequence[str], length_chars: int, depth: float, key: str, value: str, rng: np.random.Generator
+) -> Needle:
     """Real text of `length_chars` characters with one fact at `depth` (0 start, 1 just before the question).
 
     Args:
@@ -84,7 +98,9 @@ def needle_document(haystack_texts: Sequence[str], length_chars: int, depth: flo
     return Needle(_join([text(before), *fact(key, value), text(after), text(f"\nThe code of {key} is ")]), value)
 
 
-def needle_question(haystack_texts: Sequence[str], length_chars: int, depth: float, key: str, value: str, rng: np.random.Generator) -> Needle:
+def needle_question(
+    haystack_texts: Sequence[str], length_chars: int, depth: float, key: str, value: str, rng: np.random.Generator
+) -> Needle:
     """The same in chat form: `prompt` is the content of the user's message, which ends with the question."""
     before, after = _split_haystack(haystack_texts, length_chars, depth, rng)
     return Needle(_join([text(before), *fact(key, value), text(after), text(f"\nWhat is the code of {key}?")]), value)
@@ -94,12 +110,24 @@ def build(shop: Workshop) -> None:
     """Write the five sources."""
     texts = training_texts(shop)
     words = [word.capitalize() for word in common_words(texts, 3 if shop.scale == 1.0 else 1) if len(word) > 3]
-    shop.write("recall_short", "train", (_short(i, texts, words, shop.rng("recall_short", i)) for i in range(shop.count(SHORT_DOCUMENTS))))
+    shop.write(
+        "recall_short",
+        "train",
+        (_short(i, texts, words, shop.rng("recall_short", i)) for i in range(shop.count(SHORT_DOCUMENTS))),
+    )
     for step, (source, (documents, tokens)) in enumerate(LONG_DOCUMENTS.items(), start=2):
-        shop.write(source, "train", (_long(source, i, tokens, texts, words, shop.rng(source, i)) for i in range(shop.count(documents))))
+        shop.write(
+            source, "train", (_long(source, i, tokens, texts, words, shop.rng(source, i)) for i in range(shop.count(documents)))
+        )
         shop.progress(step, 4)
-    shop.write("recall_chat", "train", (_short_chat(i, texts, words, shop.rng("recall_chat", i)) for i in range(shop.count(SHORT_CHATS))))
-    shop.write("recall_long_chat", "train", (_long_chat(i, texts, words, shop.rng("recall_long_chat", i)) for i in range(shop.count(LONG_CHATS))))
+    shop.write(
+        "recall_chat", "train", (_short_chat(i, texts, words, shop.rng("recall_chat", i)) for i in range(shop.count(SHORT_CHATS)))
+    )
+    shop.write(
+        "recall_long_chat",
+        "train",
+        (_long_chat(i, texts, words, shop.rng("recall_long_chat", i)) for i in range(shop.count(LONG_CHATS))),
+    )
 
 
 def _key(words: Sequence[str], rng: np.random.Generator) -> str:
@@ -109,10 +137,10 @@ def _key(words: Sequence[str], rng: np.random.Generator) -> str:
         if kind == 0:
             key = NAMES[rng.integers(len(NAMES))]
         elif kind == 1:
-            key = words[rng.integers(len(words))]
+            key = words[int(rng.integers(len(words)))]
         else:
             key = "".join(_SYLLABLES[i] for i in rng.integers(len(_SYLLABLES), size=rng.integers(2, 4))).capitalize()
-        if not is_test_key(key):
+        if not is_held_out_key(key):
             return key
 
 
@@ -121,7 +149,7 @@ def _facts(count: int, words: Sequence[str], rng: np.random.Generator) -> dict[s
     facts: dict[str, str] = {}
     while len(facts) < count:
         value = f"{rng.integers(10_000):04d}"
-        if not is_test_value(value):
+        if not is_held_out_value(value):
             facts.setdefault(_key(words, rng), value)
     return facts
 
@@ -203,8 +231,10 @@ def _piece(texts: Sequence[str], length: int, rng: np.random.Generator) -> str:
     pieces: list[str] = []
     room = length
     while room > 30:
-        one = texts[rng.integers(len(texts))]
-        start = one.find(". ", int(rng.integers(len(one)))) + 2 if len(one) > room else 0  # `find` gives -1 at the end: from near the start
+        one = texts[int(rng.integers(len(texts)))]
+        start = (
+            one.find(". ", int(rng.integers(len(one)))) + 2 if len(one) > room else 0
+        )  # `find` gives -1 at the end: from near the start
         cut = one[max(start, 0) : max(start, 0) + room]
         stop = cut.rfind(". ") if len(cut) == room else len(cut) - 1
         cut = cut[: stop + 1].strip()

@@ -13,7 +13,7 @@ from kimivl.curate.scene.drawing import EASY, Scene, Shape, jittered, light_grou
 from kimivl.curate.workshop import Workshop
 
 SOURCES = ("clips",)
-CLIPS, TEST_CLIPS = 2400, 200
+CLIPS, TEST_CLIPS = 1600, 200
 SIDE = 64
 STEP_SECONDS = 0.5
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
@@ -64,7 +64,10 @@ def film(rng: np.random.Generator) -> tuple[list[Image.Image], list[tuple[str, s
         corners = outline(kind, center, radius, np.random.default_rng(shape_seed))  # the same sides in every frame
         frames.append(paint(Scene((SIDE, SIDE), ground, (Shape(kind, color, colors[color], corners),))))
 
-    turns = [("What direction does the shape move?", direction), (f"Does the {kind} change its color?", "yes" if change < count else "no")]
+    turns = [
+        ("What direction does the shape move?", direction),
+        (f"Does the {kind} change its color?", "yes" if change < count else "no"),
+    ]
     if change < count:
         turns.append((f"When does the {kind} turn {after}?", f"{change * STEP_SECONDS:.1f}s"))
         turns.append((f"What color is the {kind} at the end?", after))

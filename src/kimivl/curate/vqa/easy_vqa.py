@@ -41,15 +41,20 @@ def build(shop: Workshop) -> None:
 
     shop.write("easy_vqa", "train", (_conversation(shop, n, pairs, paths["train", n]) for n, pairs in train.items()))
     shop.write(
-        "easy_vqa", "test",
-        (chat(f"easy-vqa-test-{n}-{i}", [([image(paths["test", n]), text(question)], answer)], {"answer": answer})
-         for n, pairs in test.items() for i, (question, answer) in enumerate(pairs)),
-    )  # fmt: skip
+        "easy_vqa",
+        "test",
+        (
+            chat(f"easy-vqa-test-{n}-{i}", [([image(paths["test", n]), text(question)], answer)], {"answer": answer})
+            for n, pairs in test.items()
+            for i, (question, answer) in enumerate(pairs)
+        ),
+    )
     captions = {n: caption for n, pairs in train.items() if (caption := caption_of(pairs))}
     shop.write(
-        "easy_vqa_caption", "train",
+        "easy_vqa_caption",
+        "train",
         (document(f"easy-vqa-caption-{n}", [image(paths["train", n]), text(caption)]) for n, caption in captions.items()),
-    )  # fmt: skip
+    )
     shop.write("easy_vqa_qa", "train", (_question_lines(shop, n, pairs, paths["train", n]) for n, pairs in train.items()))
 
 

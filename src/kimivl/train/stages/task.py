@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from kimivl.data.batch import PackedBatch
+from kimivl.model.kimi_vl import KimiVL
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,6 @@ class Task:
     `trained`: prefixes of the parameters that move.
     """
 
-    model: nn.Module
+    model: KimiVL  # or a CoCa, which is one
     trained: tuple[str, ...]
     pack_loss: Callable[[PackedBatch, float, int], PackLoss]

@@ -1,7 +1,7 @@
 """Stage 1: MoonViT learns from image-text pairs, as CoCa does (paper §2.3).
 
-L = L_siglip + λ · L_caption with λ = 2: a sigmoid contrastive loss between images and texts, and next-token prediction of the text
-by a tiny decoder that reads the image's features. Images are encoded once for both.
+L = L_siglip + λ · L_caption with λ = 2: a sigmoid contrastive loss between images and texts, and next-token prediction of
+the text by a tiny decoder that reads the image's features. Images are encoded once for both.
 Two pictures of a batch may have the same text ("a red circle"): such pairs count as matches, see docs/deviations.md.
 """
 
@@ -15,7 +15,15 @@ from kimivl.train.stages.language import loss_by_source, supervised_losses
 from kimivl.train.stages.task import PackLoss, Task
 
 CAPTION_WEIGHT = 2.0  # λ
-EVERYTHING = ("vision_tower.", "multi_modal_projector.", "language_model.", "text_encoder.", "image_head.", "logit_scale", "logit_bias")
+EVERYTHING = (
+    "vision_tower.",
+    "multi_modal_projector.",
+    "language_model.",
+    "text_encoder.",
+    "image_head.",
+    "logit_scale",
+    "logit_bias",
+)
 
 
 def vit_task(model: CoCa, tokenizer: Tokenizer) -> Task:
@@ -25,7 +33,9 @@ def vit_task(model: CoCa, tokenizer: Tokenizer) -> Task:
     def pack_loss(batch: PackedBatch, step_weight: float, packs: int) -> PackLoss:
         image_ND, features = model.image_embeddings(batch.patches_P, batch.grids)
         text_NL = caption_texts(batch, media_end, eos, model.text_encoder.config.max_position_embeddings)
-        contrast = siglip_loss(image_ND, model.text_embeddings(text_NL), model.logit_scale.exp(), model.logit_bias, equal_rows(text_NL))
+        contrast = siglip_loss(
+            image_ND, model.text_embeddings(text_NL), model.logit_scale.exp(), model.logit_bias, equal_rows(text_NL)
+        )
         output = model.caption(batch.ids_T, batch.segments, features)
         losses_S, chosen_S = supervised_losses(model, output, batch)
         loss = contrast / packs + CAPTION_WEIGHT * losses_S.sum() / step_weight

@@ -1,0 +1,284 @@
+"""The command `kimivl`: parses, calls one function, prints.
+
+What it is not: the work. Heavy imports stand inside the subcommands, so that `kimivl --help` answers at once.
+Errors that a user can mend are one line on stderr and exit code 1; a wrong command line is exit code 2; Ctrl-C is 130.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kimivl.train.run import Run
+
+MENDABLE = (ValueError, OSError, FloatingPointError)
+Command = Callable[[argparse.Namespace], int | None]  # returns the exit code, None for 0
+
+RESUMES = "stopped; run the same command again to resume"
+NANO_SEED = 0  # the recipe's numbers in docs/nano.md are of the data of this seed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns the exit code."""
+    args = _parse(arguments)
+    try:
+        return int(args.run(args) or 0)
+    except KeyboardInterrupt:
+        print(f"\n{args.when_stopped}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, for example `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MENDABLE as error:
+        print(f"kimivl: {error}", file=sys.stderr)
+        return 1
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    args, rest = parser.parse_known_args(arguments)
+    # argparse gives up on words that stand behind an option once it has seen some before it.
+    if rest and (not hasattr(args, "words") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.words = [*args.words, *rest]
+    return args
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kimivl",
+        description="An open implementation of Kimi-VL: build data, train, evaluate, talk.",
+        epilog="`kimivl COMMAND --help` explains a command. A first tour:\n  kimivl data build nano\n"
+        '  kimivl run recipes/nano/recipe.yaml\n  kimivl chat --image x.png "What shape is in the image?"',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_data(commands)
+    _add_run(commands)
+    _add_chat(commands)
+    _add_eval(commands)
+    _add_report(commands)
+    _add_bench(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Command, about: str, examples: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=about,
+        description=about[0].upper() + about[1:] + ".",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run, when_stopped="stopped")
+    return parser
+
+
+# data ----------------------------------------------------------------------------------------------------------------
+
+
+def _add_data(commands: Any) -> None:
+    data = commands.add_parser("data", help="build training data")
+    build = data.add_subparsers(required=True, metavar="COMMAND").add_parser("build", help="build a data set")
+    nano = _command(
+        build.add_subparsers(required=True, metavar="NAME"), "nano", _data_build_nano,
+        "the data of the nano recipe, built from what installed packages bring; what is finished is kept",
+        "  kimivl data build nano\n  kimivl data build nano --root /big/disk/nano",
+    )  # fmt: skip
+    nano.add_argument("--root", type=Path, default=Path("data/nano"), help="where to build it (default: data/nano)")
+    nano.set_defaults(when_stopped=RESUMES)
+
+
+def _data_build_nano(args: argparse.Namespace) -> None:
+    from kimivl.curate.nano import build_nano
+
+    manifest = build_nano(args.root, NANO_SEED)
+    print(f"{len(manifest['sources'])} sources in {args.root}; counts and duplicates are in {args.root / 'manifest.json'}")
+
+
+# run -----------------------------------------------------------------------------------------------------------------
+
+
+def _add_run(commands: Any) -> None:
+    parser = _command(
+        commands, "run", _run,
+        "train all stages of a recipe, measure the result and write its report; finished stages are skipped, "
+        "an interrupted one is resumed",
+        "  kimivl run recipes/nano/recipe.yaml\n  kimivl run recipes/nano/recipe.yaml --name other seed=2 stages.text.steps=300",
+    )  # fmt: skip
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, see recipes/")
+    parser.add_argument("words", nargs="*", metavar="key.path=value", help="replaces a value of the recipe")
+    parser.add_argument("--name", help="name of the run (default: the recipe's name)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    parser.set_defaults(when_stopped=RESUMES)
+
+
+def _run(args: argparse.Namespace) -> None:
+    from kimivl.config.recipe import load_recipe
+
+    recipe = load_recipe(args.recipe, args.words)  # before the slow imports: a typo shows at once
+
+    from kimivl.eval.report import write_report
+    from kimivl.eval.summary import measure_run
+    from kimivl.train.run import Run
+
+    run = Run(recipe, args.runs / (args.name or recipe.name))
+    run.train()
+    measure_run(run)
+    write_report(run)
+    print(f"scores: {run.folder / 'summary.json'}\nreport: {run.folder / 'report' / 'index.html'}")
+
+
+# chat ----------------------------------------------------------------------------------------------------------------
+
+
+def _add_chat(commands: Any) -> None:
+    parser = _command(
+        commands, "chat", _chat,
+        "talk to a model about text, pictures and clips; with a PROMPT, one answer",
+        '  kimivl chat --image x.png "What shape is in the image?"\n  kimivl chat runs/nano --clip dance.gif "What moves?"\n'
+        "  kimivl chat            a conversation; inside it /image PATH, /clip PATH, /reset, /quit; Ctrl-C stops an answer",
+    )  # fmt: skip
+    parser.add_argument(
+        "words", nargs="*", metavar="MODEL PROMPT",
+        help="MODEL: a model directory or the folder of a run (default: the newest finished run). One word alone is the MODEL "
+        "if it is a path, else the PROMPT",
+    )  # fmt: skip
+    parser.add_argument("--image", type=Path, action="append", default=[], metavar="PATH", help="a picture; can be repeated")
+    parser.add_argument("--clip", type=Path, action="append", default=[], metavar="PATH", help="an animated GIF, WebP or PNG")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest words, 1 draws freely (default: 0)")
+    parser.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="the longest answer (default: 256)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the answer and its costs; needs a PROMPT")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are looked for (default: runs)")
+
+
+def _chat(args: argparse.Namespace) -> int:
+    model, prompt = _model_and_prompt(args.words)
+    if args.json and prompt is None:
+        print("kimivl chat: --json needs a PROMPT", file=sys.stderr)
+        return 2
+
+    from kimivl.engine.conversation import Conversation
+    from kimivl.engine.engine import Engine
+    from kimivl.engine.folders import find_model
+    from kimivl.engine.sampler import Sampling
+    from kimivl.engine.terminal import clip, picture, show, talk
+
+    folder = find_model(model, args.runs)
+    sampling = Sampling(max_new_tokens=args.max_new_tokens, temperature=args.temperature)
+    parts = [part for path in args.image for part in picture(path)] + [part for path in args.clip for part in clip(path)]
+    conversation = Conversation(Engine.from_pretrained(folder), sampling)
+    conversation.attach(parts)
+    if prompt is None:
+        talk(conversation, str(folder))
+    elif args.json:
+        print(json.dumps({"model": str(folder)} | conversation.answer(prompt), ensure_ascii=False))
+    else:
+        show(conversation.ask(prompt))
+    return 0
+
+
+def _model_and_prompt(words: Sequence[str]) -> tuple[Path | None, str | None]:
+    if len(words) > 2:
+        raise ValueError(f"chat takes a MODEL and a PROMPT, got {len(words)} words: put the prompt in quotation marks")
+    if len(words) == 2:
+        return Path(words[0]), words[1]
+    if not words:
+        return None, None
+    is_path = Path(words[0]).is_dir() or (os.sep in words[0] and not any(letter.isspace() for letter in words[0]))
+    return (Path(words[0]), None) if is_path else (None, words[0])
+
+
+# eval, report --------------------------------------------------------------------------------------------------------
+
+
+def _add_eval(commands: Any) -> None:
+    parser = _command(
+        commands, "eval", _eval,
+        "answer the held-out sets of a recipe with a model and print the scores; every answer is kept beside the model",
+        "  kimivl eval runs/nano --recipe recipes/nano/recipe.yaml\n"
+        "  kimivl eval runs/nano/stages/sft/model --recipe recipes/nano/recipe.yaml --json",
+    )  # fmt: skip
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model directory, or the folder of a run")
+    parser.add_argument("--recipe", required=True, help="the YAML file that names the held-out sets")
+    parser.add_argument("--json", action="store_true", help="print all results as one JSON object")
+    parser.set_defaults(when_stopped=RESUMES)
+
+
+def _eval(args: argparse.Namespace) -> None:
+    from kimivl.config.recipe import load_recipe
+
+    recipe = load_recipe(args.recipe)
+
+    from kimivl.engine.folders import find_model
+    from kimivl.eval.benchmarks import evaluate_model
+    from kimivl.eval.progress import no_lines, progress_lines
+
+    folder = find_model(args.model)
+    answers = folder.with_name(f"{folder.name}.evaluation")
+    with contextlib.nullcontext(no_lines) if args.json else progress_lines() as lines:
+        results = evaluate_model(folder, recipe, answers, lines)
+    if args.json:
+        print(json.dumps(results, ensure_ascii=False))
+        return
+    for key, result in results.items():
+        print(f"{key:<32} {result['score']:.4f}   {result['low']:.4f} … {result['high']:.4f}   {result['items']} items")
+    print(f"answers: {answers}")
+
+
+def _add_report(commands: Any) -> None:
+    parser = _command(
+        commands, "report", _report,
+        "write the report page of a finished run again",
+        "  kimivl report runs/nano",
+    )  # fmt: skip
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="the folder of the run, for example runs/nano")
+
+
+def _report(args: argparse.Namespace) -> None:
+    from kimivl.eval.report import write_report
+
+    run = _opened_run(args.run_folder)
+    write_report(run)
+    print(f"report: {run.folder / 'report' / 'index.html'}")
+
+
+def _opened_run(folder: Path) -> "Run":
+    from kimivl.config.base import parse
+    from kimivl.config.recipe import RecipeConfig
+    from kimivl.train.run import Run
+
+    path = folder / "recipe.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is not the folder of a run: it has no recipe.json")
+    return Run(parse(RecipeConfig, json.loads(path.read_text()), str(path)), folder)
+
+
+# bench ---------------------------------------------------------------------------------------------------------------
+
+
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser("bench", help="compare speed with other programs")
+    step = _command(
+        bench.add_subparsers(required=True, metavar="NAME"), "step", _bench_step,
+        "one training step (forward, backward, optimizer) against transformers at the same shape, in turns",
+        "  kimivl bench step --preset mini --json",
+    )  # fmt: skip
+    step.add_argument("--preset", default="mini", help="shape of the model: nano, mini or a3b (default: mini)")
+    step.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+
+def _bench_step(args: argparse.Namespace) -> int | None:
+    from kimivl.bench.step import main as bench_step
+
+    return bench_step(args.preset, as_json=args.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

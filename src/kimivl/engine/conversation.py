@@ -1,0 +1,66 @@
+"""A chat: its history, the pictures of the next question, and answers as streams.
+
+What it is: `Conversation`, which any surface (terminal, page) can drive.
+What it is not: the surface. It prints nothing and reads nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from kimivl.engine.engine import Engine, image_tokens
+from kimivl.engine.sampler import Sampling
+from kimivl.processor.messages import Message, Part, TextPart
+from kimivl.processor.processor import Encoded
+
+
+class Conversation:
+    """Questions and answers so far. `messages` is the history, `attached` waits for the next question."""
+
+    def __init__(self, engine: Engine, sampling: Sampling):
+        self.engine, self.sampling = engine, sampling
+        self.messages: list[Message] = []
+        self.attached: list[Part] = []
+
+    def attach(self, parts: Sequence[Part]) -> None:
+        """Puts pictures (or a clip's frames and labels) before the text of the next question."""
+        self.attached += parts
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self.messages, self.attached = [], []
+
+    def prompt(self, text: str) -> Encoded:
+        """What the model reads when `text` is asked now. Raises: ImageError for a picture that cannot be used."""
+        return self.engine.processor.encode_chat([*self.messages, self._question(text)], add_generation_prompt=True)
+
+    def ask(self, text: str) -> Iterator[str]:
+        """Streams the answer. What was streamed before the iterator is closed or abandoned stays in the history.
+
+        Raises: ValueError at once if the question cannot be asked (unusable picture, too long); the history is unchanged then.
+        """
+        pieces = self.engine.stream(self.prompt(text), self.sampling)
+        # The answer is in the history from the start and grows, so that an interruption at any moment leaves whole turns.
+        self.messages += [self._question(text), Message("assistant", ())]
+        self.attached = []
+        return self._recorded(pieces)
+
+    def answer(self, text: str) -> dict[str, str | int]:
+        """The whole answer at once, with what it cost. The history is unchanged."""
+        prompt = self.prompt(text)
+        (completion,) = self.engine.generate([prompt], self.sampling)
+        return {
+            "answer": completion.text,
+            "finish_reason": completion.finish_reason,
+            "prompt_tokens": len(prompt.ids),
+            "image_tokens": image_tokens(prompt),
+            "new_tokens": len(completion.ids),
+        }
+
+    def _question(self, text: str) -> Message:
+        return Message("user", (*self.attached, TextPart(text)))
+
+    def _recorded(self, pieces: Iterator[str]) -> Iterator[str]:
+        answer = ""
+        for piece in pieces:
+            answer += piece
+            self.messages[-1] = Message("assistant", (TextPart(answer),))
+            yield piece

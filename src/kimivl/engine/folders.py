@@ -1,0 +1,50 @@
+"""Where a trained model lies: from what a user names, or nothing, to a model directory.
+
+What it is: `find_model`. What it is not: the layout of a run (`train/run.py`), which is only read here.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def find_model(given: Path | None, runs: Path = Path("runs")) -> Path:
+    """A model directory.
+
+    Args:
+        given: a model directory or a run's folder, whose last finished stage is taken; None for the newest finished run.
+        runs: the folder of all runs.
+    Raises: ValueError naming the folder and what to do.
+    """
+    if given is None:
+        return _newest(runs)
+    if not given.is_dir():
+        raise ValueError(f"{given}: there is no such folder; name a model directory or the folder of a run")
+    if (given / "config.json").is_file():
+        return given
+    if not (given / "recipe.json").is_file():
+        raise ValueError(f"{given} is neither a model directory (it has no config.json) nor a run (it has no recipe.json)")
+    stages = [stage for stage, finished in _stages(given) if finished]
+    if not stages:
+        raise ValueError(f"the run {given} has not finished a stage yet; resume it with `kimivl run`")
+    return stages[-1] / "model"
+
+
+def _newest(runs: Path) -> Path:
+    """The last stage's model of the run that was finished last."""
+    ended: list[tuple[float, Path]] = []
+    for recipe in runs.glob("*/recipe.json"):
+        last_stage, finished = list(_stages(recipe.parent))[-1]
+        if finished:
+            ended.append(((last_stage / "finished.json").stat().st_mtime, last_stage / "model"))
+    if not ended:
+        raise ValueError(f"no finished run in {runs}: train one with `kimivl run recipes/nano/recipe.yaml`, or name a model")
+    return max(ended)[1]
+
+
+def _stages(run: Path) -> Iterator[tuple[Path, bool]]:
+    """Folder of each stage that makes a whole model, in order, and whether it is finished."""
+    for stage in json.loads((run / "recipe.json").read_text())["stages"]:
+        if stage["kind"] != "vit" and stage["model"] == "kimi_vl":
+            folder = run / "stages" / stage["name"]
+            yield folder, (folder / "finished.json").is_file()

@@ -1,0 +1,102 @@
+"""What a finished run is: parameters, tokens, minutes, machine. Nothing here runs the model.
+
+Facts: parameter counts come from the model's shape on the meta device; times from the trainer's own clock, which runs while
+a step's data is made and its update computed, and stands still while the held-out text is measured or a checkpoint written.
+"""
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from kimivl import __version__
+from kimivl.config.model import ModelConfig
+from kimivl.config.recipe import StageConfig
+from kimivl.eval.parts import Result
+from kimivl.model.kimi_vl import KimiVL
+from kimivl.train.metrics import read_metrics
+from kimivl.train.run import Run
+
+PACKAGES = ("torch", "numpy", "pillow", "tiktoken")
+
+
+def parameter_counts(config: ModelConfig) -> dict[str, int]:
+    """`total`, its parts `vision`, `projector` and `language`, and `active`: what one token uses.
+
+    `active` leaves out the experts that a token is not sent to; the embedding table counts in full, as it does in `total`.
+    """
+    with torch.device("meta"):
+        model = KimiVL(config)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+
+    def under(prefix: str) -> int:
+        return sum(size for name, size in sizes.items() if name.startswith(prefix))
+
+    text = config.text_config
+    experts = sum(size for name, size in sizes.items() if ".mlp.experts." in name)
+    idle = experts * (text.n_routed_experts - text.num_experts_per_tok) // text.n_routed_experts
+    total = sum(sizes.values())
+    return {
+        "total": total,
+        "active": total - idle,
+        "vision": under("vision_tower."),
+        "projector": under("multi_modal_projector."),
+        "language": under("language_model."),
+    }
+
+
+def stage_facts(run: Run, stage: StageConfig) -> Result:
+    """A finished stage: minutes, steps, tokens (those of pictures included), patches, tokens per second, last loss."""
+
+    finished = run.finished(stage)
+    steps = read_metrics(run.stages_folder / stage.name / "metrics.jsonl")
+    tokens, patches = sum(step["tokens"] for step in steps), sum(step["patches"] for step in steps)
+    return {
+        "kind": stage.kind,
+        "minutes": finished["seconds"] / 60,
+        "steps": finished["steps"],
+        "tokens": tokens,
+        "patches": patches,
+        "tokens_per_second": tokens / finished["seconds"],
+        "context": stage.context,
+        "loss": steps[-1]["loss"],
+    }
+
+
+def run_facts(run: Run) -> Result:
+    """All that is known of a finished run before anything is measured."""
+    stages = {stage.name: stage_facts(run, stage) for stage in run.recipe.stages}
+    return {
+        "name": run.recipe.name,
+        "seed": run.recipe.seed,
+        "train_minutes": sum(stage["minutes"] for stage in stages.values()),
+        "parameters": parameter_counts(run.recipe.model_config_),
+        "totals": {key: sum(stage[key] for stage in stages.values()) for key in ("steps", "tokens", "patches")},
+        "stages": stages,
+        "machine": machine(run.dtype),
+    }
+
+
+def machine(dtype: torch.dtype) -> Mapping[str, Any]:
+    """Where the run was made."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "processor": _processor_name(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "python": platform.python_version(),
+        "versions": {"kimivl": __version__} | {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _processor_name() -> str:
+    """The processor's own name where Linux tells it, else its architecture."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.machine()

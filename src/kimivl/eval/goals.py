@@ -1,0 +1,72 @@
+"""What the nano run is asked to reach, and whether a run does.
+
+What it is: the limits that were set before the model was trained, as data.
+What it is not: a reason to fail; a missed goal is shown as missed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kimivl.eval.summary import at
+
+Figures = Mapping[str, Any]
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def minutes(value: float) -> str:
+    return f"{value:.1f} min"
+
+
+def change(value: float) -> str:
+    return f"{100 * value:+.1f} %"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """`value` reads a figure out of a summary (None if it is not there), `beside` figures to be seen with it."""
+
+    title: str
+    value: Callable[[Figures], float | None]
+    side: Literal["≤", "≥"]
+    limit: float
+    show: Callable[[float], str] = percent
+    scale: tuple[float, float] = (0.0, 1.0)  # what the ends of the meter stand for
+    beside: Mapping[str, str] | None = None  # key → what it is
+
+    def met(self, value: float) -> bool:
+        return value <= self.limit if self.side == "≤" else value >= self.limit
+
+
+def figure(key: str) -> Callable[[Figures], float | None]:
+    """Reads a key with dots."""
+    return lambda figures: at(figures, key)
+
+
+def text_change(figures: Figures) -> float | None:
+    """By how much the held-out text loss has grown through the joint stages, as a share of what it was."""
+    before, after = figures.get("text_loss_before"), figures.get("text_loss_after")
+    return None if before is None or after is None else after / before - 1
+
+
+EASY_VQA_CONTROLS = {"easy_vqa_blind_accuracy": "blank picture", "easy_vqa_shuffled_accuracy": "another question’s picture"}
+NEEDLES = {"needle_recall.before": "before", "needle_recall.after_16x": "at 16×"}
+
+GOALS = (
+    Goal("Training, all stages", figure("train_minutes"), "≤", 20, minutes, (0, 30)),
+    Goal("easy-VQA, answers right", figure("easy_vqa_test_accuracy"), "≥", 0.92, beside=EASY_VQA_CONTROLS),
+    Goal("Handwritten digits read", figure("digits_test_accuracy"), "≥", 0.95),
+    Goal("Reading errors, known fonts", figure("reading_cer.known_fonts"), "≤", 0.05, scale=(0, 0.3)),
+    Goal("Reading errors, unseen font", figure("reading_cer.held_out_font"), "≤", 0.20, scale=(0, 0.5)),
+    Goal("Pointing hits", figure("pointing_hit_rate"), "≥", 0.80),
+    Goal("Text loss through joint stages", text_change, "≤", 0.02, change, (-0.05, 0.05)),
+    Goal("Needles found at 4× context", figure("needle_recall.after"), "≥", 0.90, beside=NEEDLES),
+)
+
+
+def reached(figures: Figures) -> list[tuple[Goal, float]]:
+    """The goals that this summary has a figure for, with the figure."""
+    return [(goal, value) for goal in GOALS if (value := goal.value(figures)) is not None]

@@ -1,0 +1,54 @@
+"""Words are wholly inside their picture, held-out words and fonts stay out of training."""
+
+import matplotlib.font_manager
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from kimivl.curate.ocr.words import FONTS, HEIGHT, HELD_OUT_FONTS, _font, _mask, render
+from kimivl.curate.records import rng_for
+from kimivl.curate.text.library import is_held_out_word
+from kimivl.curate.workshop import read_records
+
+
+def test_the_held_out_family_is_not_a_training_family():
+    families = {name: matplotlib.font_manager.get_font(_font(name, 16).path).family_name for name in FONTS | HELD_OUT_FONTS}
+    assert {families[name] for name in HELD_OUT_FONTS}.isdisjoint(families[name] for name in FONTS)
+
+
+@pytest.mark.parametrize("name", FONTS | HELD_OUT_FONTS)
+@pytest.mark.parametrize("weight", [0.0, 0.25, 0.5])
+def test_no_letter_is_cut(name, weight):
+    """Against a drawing in the middle of a large sheet; words without tall letters were once cut at the top."""
+    for word in ("uppercase", "Typography", "jig"):
+        sheet = Image.new("L", (400, 200))
+        ImageDraw.Draw(sheet).text((100, 100), word, fill=255, font=_font(name, 22), stroke_width=weight, anchor="ls")
+        np.testing.assert_array_equal(np.asarray(_mask(word, name, 22, weight)), np.asarray(sheet.crop(sheet.getbbox())))
+
+
+@pytest.mark.parametrize("jitter", [False, True])
+def test_ink_keeps_off_the_border(jitter):
+    for i in range(300):
+        rng = rng_for(0, "border", i)
+        name = list(FONTS)[i % len(FONTS)]
+        pixels = np.asarray(render("Typography", (name, FONTS[name][1]), rng, jitter))
+        assert pixels.shape[0] == HEIGHT and pixels.shape[1] % 16 == 0
+        border = np.concatenate([pixels[0], pixels[:, 0], pixels[:, -1]])
+        assert (border == pixels[0, 0]).all()
+        assert (pixels != pixels[0, 0]).any(-1).mean() > 0.05
+
+
+def test_training_shows_no_held_out_word(nano_root):
+    train = [r["content"][1]["text"] for r in read_records(nano_root / "words" / "train.jsonl")]
+    assert not any(is_held_out_word(word) for word in train)
+    assert all(2 <= len(word) <= 10 and word.isalpha() for word in train)
+    tests = {kind: read_records(nano_root / "words" / f"test_{kind}.jsonl") for kind in ("known", "heldout")}
+    assert all(is_held_out_word(r["meta"]["answer"]) for records in tests.values() for r in records)
+    assert [r["meta"]["answer"] for r in tests["known"]] == [r["meta"]["answer"] for r in tests["heldout"]]
+    assert {r["meta"]["font"] for r in tests["heldout"]} == set(HELD_OUT_FONTS)
+    assert {r["meta"]["font"] for r in tests["known"]} <= set(FONTS)
+
+
+def test_the_answer_is_spelled(nano_root):
+    for record in read_records(nano_root / "words_chat" / "train.jsonl"):
+        assert record["messages"][1]["content"][0]["spelled"] is True

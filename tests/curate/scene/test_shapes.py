@@ -1,0 +1,103 @@
+"""Every answer about a scene follows from the list of its shapes, recomputed here from captions."""
+
+import re
+
+import numpy as np
+import pytest
+
+from kimivl.curate.records import rng_for
+from kimivl.curate.scene import shapes
+from kimivl.curate.scene.drawing import Scene, Shape, outline
+from kimivl.curate.scene.shapes import (
+    YES_NO,
+    box_text,
+    caption,
+    count_phrases,
+    grounding,
+    point_text,
+    training_scene,
+    unique_names,
+)
+from kimivl.curate.workshop import plain_text, read_records
+
+
+def scene_of(*names: str) -> Scene:
+    """Shapes in a row from left to right, 100 pixels wide."""
+    rng = rng_for(0, "row")
+    placed = [
+        Shape(n.split()[1], n.split()[0], (1, 2, 3), outline(n.split()[1], (20 * i + 10, 25), 5, rng))
+        for i, n in enumerate(names)
+    ]
+    return Scene((100, 50), (255, 255, 255), tuple(placed))
+
+
+def test_captions_read_from_left_to_right():
+    assert caption(scene_of("red circle")) == "a red circle"
+    assert caption(scene_of("orange star", "red circle", "blue cross")) == "an orange star, a red circle and a blue cross"
+
+
+def test_only_unambiguous_names_are_asked_for():
+    names = unique_names(scene_of("red circle", "blue circle", "red star", "red star"))
+    assert set(names) == {"red circle", "blue circle", "blue shape"}
+
+
+def test_coordinates_are_shares_of_width_and_height():
+    scene = scene_of("red circle", "blue circle")
+    assert point_text(scene.shapes[1], scene.size) == "0.30 0.50"
+    assert box_text(scene.shapes[1], scene.size) == "0.25 0.40 0.35 0.60"
+
+
+def test_counts():
+    phrases = dict(count_phrases(scene_of("red circle", "blue circle", "red cross"), rng_for(0, "count")))
+    assert phrases.items() >= {"shapes": 3, "circles": 2, "crosses": 1, "red shapes": 2, "blue shapes": 1}.items()
+    (absent,) = set(phrases) - {"shapes", "circles", "crosses", "red shapes", "blue shapes"}
+    assert phrases[absent] == 0
+
+
+@pytest.mark.parametrize("wording", [w for w, _ in YES_NO])
+def test_yes_and_no_by_reading_the_question(wording, monkeypatch):
+    """A wording denies if it holds 'no', 'not' or 'without'; the truth is then turned round."""
+    monkeypatch.setattr(shapes, "YES_NO", [pair for pair in YES_NO if pair[0] == wording])
+    scene = scene_of("red circle", "orange star")
+    seen = set()
+    for i in range(60):
+        question, answer = shapes._yes_no(scene, rng_for(0, "yes-no", i))
+        thing = re.search(r"(\w+ )?(circle|rectangle|triangle|star|diamond|cross|shape)", question)
+        words = set(question.strip("?").split()) & set("red green blue yellow gray black teal brown orange purple pink".split())
+        color, kind = next(iter(words), None), thing[2]
+        there = any((color in (None, s.color)) and kind in ("shape", s.kind) for s in scene.shapes)
+        denies = bool(re.search(r"\b(no|not|without)\b", question))
+        assert answer == ("yes" if there != denies else "no"), question
+        seen.add(answer)
+    assert seen == {"yes", "no"}
+
+
+def test_grounding_lines_point_into_their_object():
+    for i in range(200):
+        rng = rng_for(0, "grounding", i)
+        scene = training_scene(rng)
+        by_name = unique_names(scene)
+        for line in "".join(p["text"] for p in grounding(scene, rng)).splitlines():
+            if ":" not in line:
+                continue  # nothing unambiguous in this scene: a caption instead
+            name, numbers = line.split(": ")
+            values = np.array([float(n) for n in numbers.split()]) * (scene.size * (len(numbers.split()) // 2))
+            x0, y0, x1, y1 = by_name[name].box
+            if len(values) == 2:
+                assert x0 < values[0] < x1 and y0 < values[1] < y1
+            else:
+                assert np.abs(values - by_name[name].box).max() <= 0.005 * max(scene.size) + 0.01
+
+
+def test_the_pointing_test_names_one_object_and_its_box_holds_the_answer(nano_root):
+    for record in read_records(nano_root / "scenes_grounding" / "test_pointing.jsonl"):
+        assert re.fullmatch(r"Point to the [a-z]+( [a-z]+)?\.", plain_text({"messages": record["messages"][:1]}))
+        x, y = map(float, record["meta"]["answer"].split())
+        x0, y0, x1, y1 = record["meta"]["box"]
+        assert 0 <= x0 < x < x1 <= 1 and 0 <= y0 < y < y1 <= 1
+
+
+def test_chats_ask_no_question_twice(nano_root):
+    for record in read_records(nano_root / "scenes_chat" / "train.jsonl"):
+        questions = [plain_text({"messages": [m]}) for m in record["messages"][::2]]
+        assert len(questions) == len(set(questions)) >= 1

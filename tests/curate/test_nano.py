@@ -1,0 +1,130 @@
+"""The whole build: every record is well formed, finished work is kept, killed work redone, equal calls give equal bytes."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from kimivl.curate import nano
+from kimivl.curate.nano import GROUPS, build_nano
+from kimivl.curate.workshop import read_records
+
+ALL_SOURCES = [source for group in GROUPS for source in group.sources]
+
+
+def parts_of(record):
+    contents = [record["content"]] if "content" in record else [m["content"] for m in record["messages"]]
+    return [p for c in contents for p in ([{"type": "text", "text": c}] if isinstance(c, str) else c)]
+
+
+@pytest.mark.parametrize("source", ALL_SOURCES)
+def test_records_are_well_formed(nano_root, source):
+    ids = []
+    files = list((nano_root / source).glob("*.jsonl"))
+    assert files
+    for file in files:
+        records = read_records(file)
+        assert records
+        for record in records:
+            ids.append(record["id"])
+            assert ("content" in record) != ("messages" in record)
+            if "messages" in record:
+                roles = [m["role"] for m in record["messages"]]
+                assert roles == ["user", "assistant"] * (len(roles) // 2)
+            if file.stem.startswith("test") and source != "text":
+                assert record["meta"]["answer"]
+            for part in parts_of(record):
+                if part["type"] == "image":
+                    with Image.open(file.parent / part["image"]) as picture:
+                        assert (
+                            picture.format == "PNG" and picture.mode == "RGB" and picture.width % 16 == picture.height % 16 == 0
+                        )
+                else:
+                    assert part["text"] and set(part) <= {"type", "text", "spelled"}
+    assert len(ids) == len(set(ids))
+
+
+def test_test_items_are_not_in_training(nano_root):
+    duplicates = json.loads((nano_root / "manifest.json").read_text())["duplicates"]
+    assert {"text/test", "easy_vqa/test", "words/test_heldout", "digits/test", "scenes_grounding/test_pointing"} <= set(
+        duplicates
+    )
+    for name, found in duplicates.items():
+        assert (found["images_in_train"], found["lines_in_train"], found["items_in_train"]) == (0, 0, 0), name
+
+
+def test_counts_in_the_manifest_are_those_on_disk(nano_root):
+    counts = json.loads((nano_root / "manifest.json").read_text())["sources"]
+    assert set(counts) == set(ALL_SOURCES)
+    for source, splits in counts.items():
+        assert sum(s["images"] for s in splits.values()) <= len(list((nano_root / source / "images").glob("*.png")))
+        for split, count in splits.items():
+            assert count["records"] == len((nano_root / source / f"{split}.jsonl").read_text().splitlines())
+
+
+def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
+    digests = []
+    for folder, seed in (("a", 3), ("b", 3), ("c", 4)):
+        build_nano(tmp_path / folder, seed, scale=0.002, only=["scenes", "clips"], progress=False)
+        files = sorted(p for s in ("scenes_chat", "clips") for p in (tmp_path / folder / s).rglob("*") if p.is_file())
+        digests.append(hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def counting_groups(monkeypatch):
+    """Replace the groups by one that counts its builds."""
+    built = []
+
+    def build(shop):
+        built.append(shop.seed)
+        shop.write("toy", "train", [{"id": "a", "content": "text"}])
+
+    group = nano.Group("toy", 1, ("toy",), build, ("numpy",))
+    monkeypatch.setattr(nano, "GROUPS", (group,))
+    return built, group
+
+
+def test_a_finished_group_is_kept_until_something_that_decides_it_changes(tmp_path, monkeypatch):
+    built, group = counting_groups(monkeypatch)
+    for _ in range(2):
+        build_nano(tmp_path, 0, progress=False)
+    assert built == [0]
+    build_nano(tmp_path, 1, progress=False)  # another seed
+    monkeypatch.setattr(nano, "GROUPS", (replace(group, version=2),))
+    build_nano(tmp_path, 1, progress=False)
+    (tmp_path / "toy" / "train.jsonl").unlink()
+    (tmp_path / "toy").rmdir()
+    build_nano(tmp_path, 1, progress=False)  # someone deleted it
+    assert built == [0, 1, 1, 1]
+
+
+def test_a_build_that_dies_leaves_the_old_source_and_is_done_again(tmp_path, monkeypatch):
+    built, group = counting_groups(monkeypatch)
+    build_nano(tmp_path, 0, progress=False)
+
+    def die(shop):
+        shop.write("toy", "train", [{"id": "half", "content": "written"}])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nano, "GROUPS", (replace(group, version=2, build=die),))
+    with pytest.raises(KeyboardInterrupt):
+        build_nano(tmp_path, 0, progress=False)
+    assert read_records(tmp_path / "toy" / "train.jsonl") == [{"id": "a", "content": "text"}]
+    monkeypatch.setattr(nano, "GROUPS", (replace(group, version=2),))
+    build_nano(tmp_path, 0, progress=False)
+    assert built == [0, 0]
+    assert not list(tmp_path.glob(".building-*"))
+
+
+def test_errors_name_the_thing(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="'wordz'.*choose from"):
+        build_nano(tmp_path, 0, only=["wordz"], progress=False)
+    _, group = counting_groups(monkeypatch)
+    monkeypatch.setattr(nano, "GROUPS", (replace(group, packages=("no-such-package",)),))
+    with pytest.raises(ValueError, match="no-such-package.*pip install"):
+        build_nano(tmp_path, 0, progress=False)
+    monkeypatch.setattr(nano, "GROUPS", (replace(group, sources=("toy", "forgotten")),))
+    with pytest.raises(ValueError, match="forgotten"):
+        build_nano(tmp_path, 0, progress=False)

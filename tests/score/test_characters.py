@@ -1,0 +1,55 @@
+"""The character error rate is edits over true characters, counted by hand."""
+
+import numpy as np
+import pytest
+
+from kimivl.score.characters import character_edits, character_error_rate, edit_distance
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "edits"),
+    [
+        ("", "", 0),
+        ("abc", "abc", 0),
+        ("", "abc", 3),
+        ("abc", "", 3),
+        ("kitten", "sitting", 3),  # k→s, e→i, +g
+        ("flaw", "lawn", 2),  # −f, +n
+        ("ab", "ba", 2),  # a swap is two edits
+        ("aaaa", "aa", 2),
+    ],
+)
+def test_distance_by_hand(first, second, edits):
+    assert edit_distance(first, second) == edits
+
+
+def test_distance_is_a_metric():
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abc"), rng.integers(0, 7))) for _ in range(12)]
+    for a in words:
+        for b in words:
+            assert edit_distance(a, b) == edit_distance(b, a)
+            assert (edit_distance(a, b) == 0) == (a == b)
+            for c in words:
+                assert edit_distance(a, c) <= edit_distance(a, b) + edit_distance(b, c)
+
+
+def test_space_around_is_ignored_and_case_counts():
+    assert character_edits(" Word\n", "Word") == 0
+    assert character_edits("word", "Word") == 1
+
+
+def test_rate_is_over_the_whole_set():
+    # 1 edit in 2 characters and 0 in 8: 1 / 10, not the mean of the items' rates, 0.25
+    assert character_error_rate(["ax", "abcdefgh"], ["ab", "abcdefgh"]) == pytest.approx(0.1)
+
+
+def test_an_answer_that_runs_on_is_counted_in_full():
+    assert character_error_rate(["abxxxxxx"], ["ab"]) == pytest.approx(3.0)
+
+
+def test_unequal_numbers_and_empty_truths_are_refused():
+    with pytest.raises(ValueError, match="1 answers but 2 truths"):
+        character_error_rate(["a"], ["a", "b"])
+    with pytest.raises(ValueError, match="no character"):
+        character_error_rate(["a"], [" "])
