@@ -1,5 +1,5 @@
 """Inference: answers to encoded prompts.
 
 `engine` many prompts at once, or one as a stream · `sampler` logits → tokens · `cache` what is kept of the past ·
-`features` what is kept of pictures · `conversation` a chat's history · `terminal` a chat's screen · `folders` where a trained model lies.
+`features` what is kept of pictures · `conversation` a chat's history · `terminal` its screen · `folders` where models lie.
 """

@@ -79,7 +79,7 @@ def _pictures(prompt: Encoded) -> Iterator[_Picture]:
         patches_P = np.ascontiguousarray(prompt.patches[start : start + rows * columns])
         start += rows * columns
         digest = hashlib.blake2b(f"{rows} {columns} ".encode(), digest_size=20)
-        digest.update(patches_P)
+        digest.update(patches_P.data)
         yield _Picture(digest.digest(), patches_P, (rows, columns))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-LEFT, RIGHT, TOP, BOTTOM = 42.0, 10.0, 12.0, 34.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 20.0, 34.0
 LETTER = 6.2  # mean width of a letter at the charts' text size
 
 
@@ -49,7 +49,7 @@ class Axis:
         low, high, value = (math.log(v) for v in (self.low, self.high, value)) if self.log else (self.low, self.high, value)
         return self.start + self.length * (value - low) / (high - low)
 
-    def ticks(self, most: int = 5) -> list[float]:
+    def ticks(self, most: int = 6) -> list[float]:
         return log_ticks(self.low, self.high) if self.log else linear_ticks(self.low, self.high, most)
 
 
@@ -133,7 +133,7 @@ def _bands(bands: Sequence[Band], x_axis: Axis, height: float) -> list[str]:
         box = f'x="{left:.1f}" y="{TOP:g}" width="{right - left:.1f}" height="{height - TOP - BOTTOM:g}"'
         parts.append(f'<rect class="band {shade}" {box}><title>{escape(band.name)}</title></rect>')
         if right - left > LETTER * len(band.name) + 6:
-            parts.append(f'<text class="band-name" x="{(left + right) / 2:.1f}" y="{TOP + 12:g}">{escape(band.name)}</text>')
+            parts.append(f'<text class="band-name" x="{(left + right) / 2:.1f}" y="{TOP - 6:g}">{escape(band.name)}</text>')
     return parts
 
 

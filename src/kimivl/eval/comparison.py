@@ -46,7 +46,7 @@ def short_stage(stage: StageConfig, settings: ComparisonConfig, kind: OptimizerK
 def measure_training(run: Run, stage: StageConfig, processor: Processor, advance: Advance) -> Result:
     """Trains the stage in a temporary folder.
 
-    Returns: `loss` (held-out text) and `train_loss` (mean over the last tenth of the steps), both None if the loss was no
+    Returns: `loss` (on the held-out text that is followed in training) and `train_loss` (mean over the last tenth of the steps), both None if the loss was no
         longer finite, and `seconds`.
     Raises: ConfigError for a stage without the language model.
     """
@@ -66,7 +66,8 @@ def measure_training(run: Run, stage: StageConfig, processor: Processor, advance
             return {"loss": None, "train_loss": None, "seconds": None}
         steps = read_metrics(Path(folder) / "metrics.jsonl")
     tail = steps[-max(1, round(TAIL * len(steps))) :]
-    held_out = text_loss(task.model, text_packs(run.recipe, processor))
+    assert run.recipe.held_out_text is not None  # the caller's check
+    held_out = text_loss(task.model, text_packs(run.recipe, processor, run.recipe.held_out_text.samples))
     return {"loss": held_out["loss"], "train_loss": fmean(line["loss"] for line in tail), "seconds": round(progress.seconds, 1)}
 
 

@@ -47,7 +47,7 @@ def loss_by_source(lines: Sequence[Line], styles: dict[str, tuple[str, str]]) ->
     series = [
         Series(name, binned(points(lines, f"loss/{name}"), 60), *_drawn(*styles.get(name, (COLORS[-1], "")))) for name in names
     ]
-    return [*series, Series("all", binned(points(lines, "loss")), INK, 2.2)]
+    return [*series, Series("all", binned(points(lines, "loss"), 60), INK, 2.2)]
 
 
 def _drawn(color: str, dash: str) -> tuple[str, float, str]:

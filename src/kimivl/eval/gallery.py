@@ -17,8 +17,8 @@ from PIL import Image
 from kimivl.processor.image import load_rgb
 from kimivl.score.pointing import parse_point
 
-FIRST, WRONG = 6, 2  # answers shown of each set: the first ones, and the first wrong ones after them
-RULE = f"The first {FIRST} questions of each test file that show different pictures, then the next {WRONG} that went wrong."
+FIRST, WRONG = 4, 2  # answers shown of each set: the first ones, and the first wrong ones after them
+RULE = f"The first {FIRST} questions of each test file with different pictures, then the next {WRONG} that went wrong."
 LONGEST_SIDE = 320  # pixels; larger pictures are shrunk, so that the page stays small
 ZOOM_BELOW = 128  # pixels; smaller pictures are enlarged with visible pixels
 
@@ -50,7 +50,7 @@ def card(answer: Answer, metric: str, root: Path) -> str:
     truth = "" if right or "box" in answer else f'<div class="truth">truth: {escape(answer["truth"])}</div>'
     mark = '<span class="mark yes" title="right">✓</span>' if right else '<span class="mark no" title="wrong">✗</span>'
     return (
-        f'<figure class="sample"><div class="frames">{pictures}</div><figcaption><div class="asked">{escape(answer["question"])}</div>'
+        f'<figure class="sample{" long" if len(answer["images"]) > 1 else ""}"><div class="frames">{pictures}</div><figcaption><div class="asked">{escape(answer["question"])}</div>'
         f'<div class="said">{mark} {said}</div>{truth}</figcaption></figure>'
     )
 

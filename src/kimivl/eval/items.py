@@ -46,11 +46,21 @@ def _item(sample: Sample, path: Path) -> Item:
     if not isinstance(sample.meta.get("answer"), str):
         raise ValueError(f'{where}: a test record has its true answer in "meta": {{"answer": "…"}}')
     prompt = sample.messages[:-1]
-    question = " ".join(part.text.strip() for part in prompt[-1].parts if isinstance(part, TextPart))
     box = sample.meta.get("box")
     files = [part.image for message in prompt for part in message.parts if isinstance(part, ImagePart)]
     images = tuple(file for file in files if isinstance(file, Path))
-    return Item(sample.id, prompt, question, sample.meta["answer"], images, tuple(box) if box else None)
+    return Item(sample.id, prompt, _question(prompt[-1]), sample.meta["answer"], images, tuple(box) if box else None)
+
+
+def _question(message: Message) -> str:
+    """The words behind the last picture; all words if there are none behind it."""
+    pictures = [place for place, part in enumerate(message.parts) if isinstance(part, ImagePart)]
+    behind = message.parts[pictures[-1] + 1 :] if pictures else message.parts
+    return _text(behind) or _text(message.parts)
+
+
+def _text(parts: Sequence[Part]) -> str:
+    return " ".join(part.text.strip() for part in parts if isinstance(part, TextPart))
 
 
 def with_blank_pictures(items: Sequence[Item]) -> list[Item]:

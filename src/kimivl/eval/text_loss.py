@@ -30,12 +30,12 @@ def measure_text_loss(model_folder: Path, recipe: RecipeConfig, dtype: torch.dty
     return result
 
 
-def text_packs(recipe: RecipeConfig, processor: Processor) -> list[PackedBatch]:
-    """The whole held-out split, packed. Raises: FileNotFoundError naming the split."""
+def text_packs(recipe: RecipeConfig, processor: Processor, samples: int | None = None) -> list[PackedBatch]:
+    """The first `samples` texts of the held-out split, or all of it, packed. Raises: FileNotFoundError naming the split."""
     assert recipe.held_out_text is not None  # the caller's check
     source = Source(recipe.data, recipe.held_out_text.source, recipe.held_out_text.split)
     context = pretraining_context(recipe)
-    return held_out_packs(source, processor, context, max(context, PACK_TOKENS), len(source))
+    return held_out_packs(source, processor, context, max(context, PACK_TOKENS), samples or len(source))
 
 
 def text_loss(model: KimiVL, packs: list[PackedBatch]) -> Result:

@@ -49,6 +49,14 @@ def test_training_shows_no_held_out_word(nano_root):
     assert {r["meta"]["font"] for r in tests["known"]} <= set(FONTS)
 
 
+def test_letters_can_be_told_apart(nano_root):
+    answers = [r["content"][1]["text"] for r in read_records(nano_root / "letters" / "train.jsonl")]
+    assert {len(answer) for answer in answers} == {1, 2, 3}
+    for answer in answers:
+        assert not set(answer) <= {"I", "l"}  # the same stroke in a sans-serif font
+        assert not set(answer.lower()) <= set("coswvxz")  # the same form in both cases
+
+
 def test_the_answer_is_spelled(nano_root):
     for record in read_records(nano_root / "words_chat" / "train.jsonl"):
         assert record["messages"][1]["content"][0]["spelled"] is True

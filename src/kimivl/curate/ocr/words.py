@@ -41,7 +41,7 @@ _SAME_IN_BOTH_CASES = set("coswvxz")  # a string of these alone could be either 
 
 
 def build(shop: Workshop) -> None:
-    """Write both sources."""
+    """Write the three sources."""
     words = [word for word in common_words(training_texts(shop), 3 if shop.scale == 1.0 else 1)]
     known = [word for word in words if not is_held_out_word(word)]
     unseen = [word for word in words if is_held_out_word(word)]
@@ -153,8 +153,9 @@ def _random_string(rng: np.random.Generator, least: int, most: int) -> str:
     while True:
         letters = "".join(string.ascii_lowercase[i] for i in rng.integers(26, size=rng.integers(least, most + 1)))
         cased = _cased(letters, rng)
-        lonely_i = cased[0] == "I" and cased != cased.upper()  # 'Ixb' and 'lxb' look alike in a sans-serif font
-        if not set(letters) <= _SAME_IN_BOTH_CASES and not lonely_i and not is_held_out_word(letters):
+        # In a sans-serif font 'Ixb' looks like 'lxb', and 'I' like 'l'.
+        capital_i_or_l = (cased[0] == "I" and cased != cased.upper()) or set(cased) <= {"I", "l"}
+        if not set(letters) <= _SAME_IN_BOTH_CASES and not capital_i_or_l and not is_held_out_word(letters):
             return cased
 
 

@@ -34,7 +34,6 @@ PHOTOS = {  # file inside the package -> what it shows
     "skimage/data/hubble_deep_field.jpg": "galaxies in the night sky",
     "skimage/data/ihc.png": "stained tissue under a microscope",
     "skimage/data/moon.png": "the surface of the moon",
-    "skimage/data/motorcycle_left.png": "a motorcycle in a garage",
     "skimage/data/page.png": "a printed page",
     "skimage/data/retina.jpg": "the retina of an eye",
     "skimage/data/rocket.jpg": "a rocket on its launch pad",
