@@ -79,7 +79,7 @@ def fails(capsys, *arguments: object) -> str:
 
 
 def test_help_comes_without_loading_torch():
-    code = "import sys\nfrom kimivl.cli import main\ntry: main(['chat', '--help'])\nexcept SystemExit: assert 'torch' not in sys.modules"
+    code = "import sys, kimivl.cli\ntry: kimivl.cli.main(['chat', '--help'])\nexcept SystemExit: sys.exit('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "examples:" in result.stdout
@@ -106,6 +106,12 @@ def test_a_prompt_is_answered_and_the_command_ends(model_folder, image, capsys):
     answer = capsys.readouterr().out
     expected = expected_answer(model_folder, (ImagePart(image), TextPart("what is it?")), 5)
     assert answer == re.sub(r"[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f-\x9f]", "\ufffd", expected) + "\n"
+
+
+def test_a_long_prompt_alone_is_no_path(model_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "no finished run" in fails(capsys, "chat", "why?" * 1000)
+    assert "no finished run" in fails(capsys, "chat", "is it either/or?")
 
 
 def test_json_tells_the_costs(model_folder, image, capsys):
@@ -171,15 +177,16 @@ class Terminal:
             os.execve(sys.executable, [sys.executable, "-m", "kimivl.cli", *arguments], ENVIRONMENT | {"TERM": "dumb"})
         self.seen = ""
 
-    def read_until(self, condition, seconds: float = 60) -> str:
-        """Reads the screen until the condition holds of what was seen since the last call; returns that."""
+    def read_until(self, condition, again: str = "", seconds: float = 60) -> None:
+        """Reads the screen until the condition holds of what was seen since the last call; types `again` every second."""
         end = time.monotonic() + seconds
         while not condition(self.seen):
             assert time.monotonic() < end, f"not seen within {seconds} s; the screen shows: {self.seen[-500:]!r}"
-            if select.select([self.screen], [], [], 0.2)[0]:
+            if select.select([self.screen], [], [], 1.0)[0]:
                 self.seen += os.read(self.screen, 65536).decode("utf-8", errors="replace")
-        seen, self.seen = self.seen, ""
-        return seen
+            else:
+                self.type(again)
+        self.seen = ""
 
     def type(self, text: str) -> None:
         os.write(self.screen, text.encode())
@@ -214,8 +221,8 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(terminal):
     terminal.read_until(lambda screen: len(screen) > 60)  # the answer runs
     terminal.type("\x03")
     terminal.read_until(lambda screen: "[stopped]" in screen and screen.endswith("> "))
-    terminal.type("\x03")  # at the prompt it only tells how to leave
-    terminal.read_until(lambda screen: "/quit or Ctrl-D leaves" in screen and screen.endswith("> "))
+    # At the prompt it only tells how to leave. Python overlooks a signal that comes just before it waits for a key.
+    terminal.read_until(lambda screen: "/quit or Ctrl-D leaves" in screen and screen.endswith("> "), again="\x03")
     terminal.type("go on\r")  # the history with the partial answer is usable
     terminal.read_until(lambda screen: len(screen) > 60)
     terminal.type("\x03")

@@ -191,7 +191,7 @@ def _model_and_prompt(words: Sequence[str]) -> tuple[Path | None, str | None]:
         return Path(words[0]), words[1]
     if not words:
         return None, None
-    is_path = Path(words[0]).is_dir() or (os.sep in words[0] and not any(letter.isspace() for letter in words[0]))
+    is_path = os.path.isdir(words[0]) or (os.sep in words[0] and not any(letter.isspace() for letter in words[0]))
     return (Path(words[0]), None) if is_path else (None, words[0])
 
 

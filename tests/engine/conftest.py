@@ -34,6 +34,15 @@ def make_model(dtype: torch.dtype = torch.float32, **text_changes: float) -> Kim
     return model
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Matrices this small leave a second thread nothing but waiting."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def processor() -> Processor:
     return Processor(Tokenizer(train_ranks([TEXT], RANKS)), ImageProcessor(patch_size=4))
