@@ -23,6 +23,7 @@ SHORT_DOCUMENTS, SHORT_CHATS, LONG_CHATS = 16_000, 4_000, 1_200
 LONG_DOCUMENTS = {"recall_long_1024": (4_000, 1024), "recall_long_4096": (1_500, 4096)}  # documents, tokens
 CHARS_PER_TOKEN = 3.5  # of a few thousand byte-pair ranks on this text; a fact costs its letters / 3.5 + 6 tokens
 SHORT_TOKENS = 220
+PASSAGE_SHARE = 0.4
 TEST_SHARE = 0.15  # of keys and of values
 
 # Names that a fact can be about. Made-up names (below) join them in training, so that copying does not hang on a list.
@@ -159,9 +160,25 @@ def _fact_tokens(key: str) -> float:
 
 
 def _short(index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
-    """Two to eight facts, then the same facts again and again in random order, now and then a sentence between."""
-    facts = _facts(int(rng.integers(2, 9)), words, rng)
-    filler_share = float(rng.choice([0.0, 0.0, 0.1, 0.3]))
+    """Words in random order, said again and again; or facts, repeated.
+
+    A random passage can only be continued by looking back, at every one of its tokens: copying is learned there first, and facts
+    need the same skill at a few tokens of each line.
+    """
+    parts = _repeated_passage(words, rng) if rng.random() < PASSAGE_SHARE else _repeated_facts(texts, words, rng)
+    return document(f"recall-short-{index}", _join(parts))
+
+
+def _repeated_passage(words: Sequence[str], rng: np.random.Generator) -> list[Part]:
+    passage = " ".join(words[i].lower() for i in rng.integers(len(words), size=rng.integers(6, 30)))
+    times = max(2, round(SHORT_TOKENS / (len(passage) / CHARS_PER_TOKEN + 1)))
+    return [text("\n".join([passage] * times))]
+
+
+def _repeated_facts(texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> list[Part]:
+    """One to six facts, then the same facts again and again in random order, often with sentences between."""
+    facts = _facts(int(rng.choice([1, 1, 2, 2, 3, 4, 5, 6])), words, rng)
+    filler_share = float(rng.choice([0.0, 0.2, 0.4]))
     keys = list(facts)
     lines = [fact(key, facts[key]) for key in keys]
     room = SHORT_TOKENS - 10 - sum(map(_fact_tokens, keys))
@@ -174,7 +191,7 @@ def _short(index: int, texts: Sequence[str], words: Sequence[str], rng: np.rando
         key = keys[rng.integers(len(keys))]
         lines.append(fact(key, facts[key]))
         room -= _fact_tokens(key)
-    return document(f"recall-short-{index}", _join([part for line in lines[:-1] for part in line]))
+    return [part for line in lines[:-1] for part in line]
 
 
 def _long(source: str, index: int, tokens: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
