@@ -32,6 +32,11 @@ def sentences(rng: np.random.Generator, count: int) -> str:
     return "\n".join(" ".join(rng.choice(WORDS, rng.integers(1, 7))).capitalize() + "." for _ in range(count))
 
 
+def told(value: str) -> list[dict[str, Any]]:
+    """A fact and the same fact again."""
+    return [text("The code of Lima is "), spelled(value), text(".\nThe code of Lima is "), spelled(value)]
+
+
 def write(root: Path, source: str, split: str, records: list[dict[str, Any]]) -> None:
     (root / source).mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"id": f"{source}-{split}-{number}"} | record) + "\n" for number, record in enumerate(records)]
@@ -57,8 +62,7 @@ def data(tmp_path_factory) -> Path:
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     write(root, "text", "train", [{"content": sentences(rng, 20)} for _ in range(10)])
     write(root, "text", "test", [{"content": sentences(rng, 20)} for _ in range(6)])
-    facts = [[text("The code of Lima is "), spelled(f"{n:04d}"), text("."), text("\nThe code of Lima is "), spelled(f"{n:04d}")] for n in range(12)]
-    write(root, "recall", "train", [{"content": parts} for parts in facts])
+    write(root, "recall", "train", [{"content": told(f"{number:04d}")} for number in range(12)])
     for split, count in (("train", 12), ("test", 6)):
         captions, colors, points = [], [], []
         for number in range(count):
@@ -101,9 +105,11 @@ def stage(name: str, kind: str, mixture: dict[str, float], **more: Any) -> dict[
 @pytest.fixture(scope="session")
 def recipe(data) -> RecipeConfig:
     values = {
-        "name": "nano", "seed": 3, "data": data, "dtype": "float32", "tokenizer_ranks": 300, "tokenizer_sources": ["text", "colors"],
+        "name": "nano", "seed": 3, "data": data, "dtype": "float32",
+        "tokenizer_ranks": 300, "tokenizer_sources": ["text", "colors"],
         "model": {"vision_config": VISION, "text_config": DECODER},
-        "caption_decoder": DECODER | {"first_k_dense_replace": 2, "n_routed_experts": 1, "num_experts_per_tok": 1}, "text_encoder": ENCODER,
+        "caption_decoder": DECODER | {"first_k_dense_replace": 2, "n_routed_experts": 1, "num_experts_per_tok": 1},
+        "text_encoder": ENCODER,
         "held_out_text": {"source": "text", "samples": 2, "every": 1},
         "stages": [
             stage("text", "text", LANGUAGE),

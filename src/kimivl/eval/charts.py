@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 20.0, 34.0
-LETTER = 6.2  # mean width of a letter at the charts' text size
+LEFT, RIGHT, TOP, BOTTOM = 56.0, 10.0, 20.0, 34.0
+LETTER = 7.0  # mean width of a letter at the charts' text size
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,12 @@ def short_stage(stage: StageConfig, settings: ComparisonConfig, kind: OptimizerK
 def measure_training(run: Run, stage: StageConfig, processor: Processor, advance: Advance) -> Result:
     """Trains the stage in a temporary folder.
 
-    Returns: `loss` (on the held-out text that is followed in training) and `train_loss` (mean over the last tenth of the steps), both None if the loss was no
-        longer finite, and `seconds`.
+    Returns: `loss` (on the held-out text that is followed in training) and `train_loss` (mean over the last tenth of the steps),
+        both None if the loss was no longer finite, and `seconds`.
     Raises: ConfigError for a stage without the language model.
     """
     task = run.task(stage, processor)
-    if not isinstance(task.model, KimiVL):
+    if stage.kind == "vit" or not isinstance(task.model, KimiVL):
         raise ConfigError(f"muon_vs_adamw: stage {stage.name} does not train the language model; name one that does")
     loader = Loader(stage, load_sources(run.recipe.data, stage), processor, run.recipe.seed)
 

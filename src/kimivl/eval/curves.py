@@ -29,7 +29,7 @@ def points(lines: Sequence[Line], key: str, first_step: int = 0) -> list[tuple[f
 
 
 def style_of_sources(run: Run) -> dict[str, tuple[str, str]]:
-    """(colour, dash) of every source: one colour a family ("words", "words_chat"), in order of first use; dashes tell its members apart."""
+    """(colour, dash) of every source, by first use: a colour for a family ("words", "words_chat"), a dash for a member."""
     names = dict.fromkeys(name for stage in run.recipe.stages for point in stage.mixture for name in point.weights)
     families: dict[str, list[str]] = {}
     for name in names:

@@ -26,11 +26,12 @@ PACKAGES = ("torch", "numpy", "pillow", "tiktoken")
 def parameter_counts(config: ModelConfig) -> dict[str, int]:
     """`total`, its parts `vision`, `projector` and `language`, and `active`: what one token uses.
 
-    `active` leaves out the experts that a token is not sent to; the embedding table counts in full, as it does in `total`.
+    As in published counts, the routers' balance biases are among them. `active` leaves out the experts that a token is not sent
+    to; the embedding table counts in full, as it does in `total`.
     """
     with torch.device("meta"):
         model = KimiVL(config)
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    sizes = {name: tensor.numel() for name, tensor in model.state_dict().items()}
 
     def under(prefix: str) -> int:
         return sum(size for name, size in sizes.items() if name.startswith(prefix))

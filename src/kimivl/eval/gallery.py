@@ -37,7 +37,8 @@ def is_right(answer: Answer, metric: str) -> bool:
 
 def choose(answers: Sequence[Answer], metric: str) -> list[Answer]:
     """The answers that `RULE` describes, each with pictures that no other one shows."""
-    different = list({tuple(answer["images"]): answer for answer in reversed(answers)}.values())[::-1]  # the first question of each
+    first_of_each = {tuple(answer["images"]): answer for answer in reversed(answers)}
+    different = list(first_of_each.values())[::-1]
     shown, rest = different[:FIRST], different[FIRST:]
     return shown + [answer for answer in rest if not is_right(answer, metric)][:WRONG]
 
@@ -49,10 +50,10 @@ def card(answer: Answer, metric: str, root: Path) -> str:
     said = escape(answer["prediction"]) or "<i>nothing</i>"
     truth = "" if right or "box" in answer else f'<div class="truth">truth: {escape(answer["truth"])}</div>'
     mark = '<span class="mark yes" title="right">✓</span>' if right else '<span class="mark no" title="wrong">✗</span>'
-    return (
-        f'<figure class="sample{" long" if len(answer["images"]) > 1 else ""}"><div class="frames">{pictures}</div><figcaption><div class="asked">{escape(answer["question"])}</div>'
-        f'<div class="said">{mark} {said}</div>{truth}</figcaption></figure>'
-    )
+    asked = f'<div class="asked">{escape(answer["question"])}</div>'
+    words = f'<figcaption>{asked}<div class="said">{mark} {said}</div>{truth}</figcaption>'
+    kind = "sample long" if len(answer["images"]) > 1 else "sample"
+    return f'<figure class="{kind}"><div class="frames">{pictures}</div>{words}</figure>'
 
 
 def _picture(path: Path, answer: Answer) -> str:

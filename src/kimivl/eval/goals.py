@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from kimivl.eval.summary import at
 
+RECIPE = "nano"
 Figures = Mapping[str, Any]
 
 
@@ -22,7 +23,7 @@ def minutes(value: float) -> str:
 
 
 def change(value: float) -> str:
-    return f"{100 * value:+.1f} %"
+    return f"{100 * value:+.1f} %".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Goal:
     show: Callable[[float], str] = percent
     scale: tuple[float, float] = (0.0, 1.0)  # what the ends of the meter stand for
     beside: Mapping[str, str] | None = None  # key → what it is
+
+    @property
+    def asked(self) -> str:
+        """The limit in words: "≥ 92 %"."""
+        return f"{self.side} {self.show(self.limit)}".replace(".0 ", " ")
 
     def met(self, value: float) -> bool:
         return value <= self.limit if self.side == "≤" else value >= self.limit
@@ -68,5 +74,7 @@ GOALS = (
 
 
 def reached(figures: Figures) -> list[tuple[Goal, float]]:
-    """The goals that this summary has a figure for, with the figure."""
+    """The goals that this summary has a figure for, with the figure; none for runs of other recipes."""
+    if figures["name"] != RECIPE:
+        return []
     return [(goal, value) for goal in GOALS if (value := goal.value(figures)) is not None]

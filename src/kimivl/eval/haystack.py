@@ -27,7 +27,7 @@ Bruno Carmen Dagmar Elsa Gustav Helga Ivan Judith Kevin Linda Marco Nadia Olga P
 Cordoba Dresden Florence Genoa Kobe Leeds Lyon Malaga Nantes Palermo Utrecht Verona York Zadar Bilbao Cadiz Tampere Graz Basel
 """.split()
 _NAME_IN_TRAINING = re.compile(rb"[Cc]ode of (\w+)")
-_VALUE_IN_TRAINING = re.compile(rb"(?<![\d/-])\d{4}(?!\d)")  # in facts and in any text; not in names of samples and pictures
+_VALUE_IN_TRAINING = re.compile(rb"(?<![\d/.-])\d{4}(?!\d)")  # in facts and any text; no decimals or names of files
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Haystack:
             if tokens * (1 - TOLERANCE) <= len(prompt.ids) + len(value) <= tokens:
                 return Needle(prompt, name, value, depth)
         raise ValueError(
-            f"the held-out text gives no needle document of {tokens} tokens: ask for longer ones, or give text with shorter sentences"
+            f"the held-out text gives no needle document of {tokens} tokens: ask for longer ones, or give shorter sentences"
         )
 
     def _lines(self, room: int, rng: np.random.Generator) -> list[Sentence]:

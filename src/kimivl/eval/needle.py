@@ -26,7 +26,9 @@ from kimivl.score.exact import exact
 DEPTH_BINS = 10  # rows of the grid
 
 
-def measure_needles(model_folder: Path, dtype: str, needles: Mapping[int, list[Needle]], context: int, advance: Advance) -> Result:
+def measure_needles(
+    model_folder: Path, dtype: str, needles: Mapping[int, list[Needle]], context: int, advance: Advance
+) -> Result:
     """Recall of one model over all lengths and depths.
 
     Args:

@@ -18,11 +18,16 @@ HEAT_LOW, HEAT_HIGH = (247, 240, 222), (20, 92, 92)  # colours of 0 and 1
 def page(title: str, body: str) -> str:
     """The whole document."""
     style = resources.files("kimivl.eval").joinpath("report.css").read_text(encoding="utf-8")
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
-        f'<link rel="icon" href="data:,">\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n'
-    )
+    head = [
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title>",
+        '<link rel="icon" href="data:,">',  # or the browser would ask for one
+        f"<style>\n{style}</style>",
+    ]
+    lines = ["<!doctype html>", '<html lang="en">', "<head>", *head, "</head>", "<body><main>", body, "</main></body>", "</html>"]
+    return "\n".join(lines) + "\n"
 
 
 def section(title: str, *parts: str) -> str:
@@ -33,6 +38,12 @@ def section(title: str, *parts: str) -> str:
 
 def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+
+
+def heading(title: str, *facts: str) -> str:
+    """A small heading with lines of facts below it."""
+    lines = "<br>".join(escape(fact) for fact in facts)
+    return f"<h3>{escape(title)}</h3>" + (f'<div class="facts">{lines}</div>' if facts else "")
 
 
 def panel(*parts: str) -> str:
@@ -61,12 +72,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[st
 
 def legend(series: Sequence[Series]) -> str:
     """Names of a chart's lines with their last values."""
-    items = []
-    for one in (one for one in series if one.points):
-        dash = f' stroke-dasharray="{one.dash}"' if one.dash else ""
-        line = f'<svg viewBox="0 0 20 8" aria-hidden="true"><line x1="0" x2="20" y1="4" y2="4" stroke="{one.color}" stroke-width="2.4"{dash}/></svg>'
-        items.append(f'<li>{line}<span>{escape(one.name)}</span> <span class="last">{one.points[-1][1]:.3g}</span></li>')
+    items = [_legend_item(_stroke(one), one.name, f"{one.points[-1][1]:.3g}") for one in series if one.points]
     return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _stroke(series: Series) -> str:
+    dash = f' stroke-dasharray="{series.dash}"' if series.dash else ""
+    line = f'<line x1="0" x2="20" y1="4" y2="4" stroke="{series.color}" stroke-width="2.4"{dash}/>'
+    return f'<svg viewBox="0 0 20 8" aria-hidden="true">{line}</svg>'
+
+
+def _legend_item(mark: str, name: str, value: str) -> str:
+    return f'<li>{mark}<span>{escape(name)}</span> <span class="last">{value}</span></li>'
 
 
 def strip(shares: Mapping[str, float], colors: Sequence[str], unit: str) -> str:
@@ -74,10 +91,10 @@ def strip(shares: Mapping[str, float], colors: Sequence[str], unit: str) -> str:
     total = sum(shares.values())
     parts, names = [], []
     for number, (name, value) in enumerate(shares.items()):
-        color = colors[number % len(colors)]
+        hue = f"--hue:{colors[number % len(colors)]}"
         inside = escape(name) if value > 0.011 * total * len(name) else ""
-        parts.append(f'<span style="flex-grow:{value:.4f};--hue:{color}" title="{escape(name)}: {value:.2f} {unit}">{inside}</span>')
-        names.append(f'<li><i class="swatch" style="--hue:{color}"></i><span>{escape(name)}</span> <span class="last">{value:.1f}</span></li>')
+        parts.append(f'<span style="flex-grow:{value:.4f};{hue}" title="{escape(name)}: {value:.2f} {unit}">{inside}</span>')
+        names.append(_legend_item(f'<i class="swatch" style="{hue}"></i>', name, f"{value:.1f}"))
     return f'<div class="strip">{"".join(parts)}</div><ul class="legend">{"".join(names)}</ul>'
 
 
@@ -86,12 +103,13 @@ def heat_map(columns: Sequence[str], rows: Mapping[str, Sequence[float | None]],
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(f"<tr><th>{escape(name)}</th>{''.join(map(_heat_cell, values))}</tr>" for name, values in rows.items())
     last = f'<tr class="all"><th>all</th>{"".join(map(_heat_cell, totals))}</tr>'
-    return f'<div class="scroll"><table class="heat"><thead><tr><th></th>{head}</tr></thead><tbody>{body}{last}</tbody></table></div>'
+    cells = f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}{last}</tbody>"
+    return f'<div class="scroll"><table class="heat">{cells}</table></div>'
 
 
 def _heat_cell(value: float | None) -> str:
     if value is None:
         return "<td></td>"
     color = tuple(round(low + value * (high - low)) for low, high in zip(HEAT_LOW, HEAT_HIGH))
-    text = "#fff" if value > 0.5 else "#1c2733"
+    text = "#fff" if value > 0.7 else "#1c2733"
     return f'<td style="background:rgb{color};color:{text}">{100 * value:.0f}</td>'

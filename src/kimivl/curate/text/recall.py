@@ -1,32 +1,31 @@
-"""Key-value facts inside text: what makes a model learn to copy from its context, near and far.
+"""Made-up facts inside text: what makes a model learn to copy from its context, near and far.
 
-What it is: `build`, which writes `recall_short` (many facts, many repeats: the ability to look back emerges here),
+What it is: `build`, which writes `recall_short` (facts and passages, repeated: the ability to look back emerges here),
 `recall_long_1024` and `recall_long_4096` (a haystack of real text, a few facts, asked again at the end) and the chat
-forms `recall_chat`; and `needle_document`, the same construction with held-out text for evaluation.
-What it is not: the needle evaluation; that chooses lengths and depths and runs the model.
-Facts: paper §2.3 (long-context activation needs long data whose answer lies far away). Values are four digits,
-spelled, so that an answer is four choices among ten. Test keys and values never occur in training facts.
+forms `recall_chat` and `recall_long_chat`.
+What it is not: the form of a fact (`data/facts.py`), or the needle evaluation (`eval/needle.py`).
+Facts: paper §2.3 (long-context activation needs long data whose answer lies far away). Test values never occur in training.
 """
 
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from kimivl.curate.records import Part, Record, chat, document, held_out, text
+from kimivl.curate.records import Record, chat, document
 from kimivl.curate.text.library import common_words, training_texts
 from kimivl.curate.workshop import Workshop
+from kimivl.data.facts import VALUES, is_held_out, question, statement
 
 SOURCES = ("recall_short", "recall_long_1024", "recall_long_4096", "recall_chat", "recall_long_chat")
 SHORT_DOCUMENTS, SHORT_CHATS, LONG_CHATS = 16_000, 4_000, 1_200
 LONG_DOCUMENTS = {"recall_long_1024": (4_000, 1024), "recall_long_4096": (1_500, 4096)}  # documents, tokens
-CHARS_PER_TOKEN = 3.5  # of a few thousand byte-pair ranks on this text; a fact costs its letters / 3.5 + 6 tokens
+CHARS_PER_TOKEN = 3.5  # of a few thousand byte-pair ranks on this text
+FACT_TOKENS = 12
 SHORT_TOKENS = 220
-PASSAGE_SHARE = 0.4
-TEST_SHARE = 0.15  # of keys and of values
+PASSAGE_SHARE = 0.25
+TRAINING_VALUES = tuple(value for value in VALUES if not is_held_out(value))
 
-# Names that a fact can be about. Made-up names (below) join them in training, so that copying does not hang on a list.
+# Names that a fact can be about. Words and made-up names (below) join them, so that copying does not hang on a list.
 NAMES = """
 Lima Oslo Cairo Quito Dakar Hanoi Tunis Delhi Kyoto Paris Berlin Madrid Lisbon Vienna Prague Warsaw Athens Dublin Havana
 Bogota Nairobi Lagos Accra Seoul Tokyo Osaka Manila Jakarta Sydney Perth Boston Denver Dallas Austin Seattle Chicago Toronto
@@ -34,9 +33,6 @@ Ottawa Geneva Zurich Milan Turin Naples Seville Porto Bergen Malmo Turku Riga Vi
 Zagreb Split Ankara Izmir Tehran Baghdad Muscat Doha Kabul Lahore Karachi Mumbai Chennai Dhaka Rangoon Bangkok Saigon Taipei
 Harbin Lhasa Suva Apia Nome Juneau Helena Salem Fresno Tucson Omaha Tulsa Wichita Mobile Anna Boris Clara David Emma Felix
 Greta Henry Irene Jacob Karen Louis Maria Nora Oscar Peter Quentin Rosa Simon Tessa Ursula Victor Wanda Xavier Yvonne Zora
-Amber Basil Cedar Daisy Fern Ginger Hazel Iris Jasmine Laurel Maple Olive Poppy Sage Violet Willow Falcon Heron Otter Badger
-Lynx Tiger Panda Zebra Gecko Raven Robin Swan Orca Cobra Bison Camel Koala Lemur Moose Llama Mercury Venus Jupiter Saturn
-Neptune Pluto Orion Vega Sirius Rigel Cobalt Copper Nickel Silver Quartz Topaz Garnet Opal Amethyst Onyx Marble Granite
 """.split()
 _SYLLABLES = """
 ba be bi bo bu da de do du fa fe fi ga go ha he ka ke ki ko la le li lo lu ma me mi mo mu na ne ni no nu pa pe po ra re ri ro
@@ -44,203 +40,113 @@ ru sa se si so su ta te ti to tu va ve vi vo za zo
 """.split()
 
 
-@dataclass(frozen=True)
-class Needle:
-    """A document with one hidden fact: `prompt` ends where the answer begins; `answer` is the value."""
-
-    prompt: list[Part]
-    answer: str
-
-    def content(self) -> list[Part]:
-        """The whole document, as training sees it."""
-        return [*self.prompt, text(self.answer, spelled=True), text(".")]
-
-
-def is_held_out_key(key: str) -> bool:
-    """Whether `key` is kept for evaluation."""
-    return held_out(key, TEST_SHARE, "recall keys")
-
-
-def is_held_out_value(value: str) -> bool:
-    """Whether `value` is kept for evaluation."""
-    return held_out(value, TEST_SHARE, "recall values")
-
-
-def held_out_needles(count: int, rng: np.random.Generator, training_texts: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """`count` (key, value) pairs for evaluation, none of which training facts use.
-
-    Values that stand as a number in `training_texts` (years, powers of two) are left out as well. Values are distinct;
-    keys repeat when the held-out names run out.
-    Raises: ValueError if more pairs are asked for than there are held-out values.
-    """
-    written = {number for one in training_texts for number in re.findall(r"(?<!\d)\d{4}(?!\d)", one)}
-    keys = [name for name in NAMES if is_held_out_key(name)]
-    values = [value for value in map("{:04d}".format, range(10_000)) if is_held_out_value(value) and value not in written]
-    if count > len(values):
-        raise ValueError(f"{count} needles asked for, but only {len(values)} values are held out of training")
-    return [(keys[i % len(keys)], values[v]) for i, v in enumerate(rng.permutation(len(values))[:count])]
-
-
-def fact(key: str, value: str) -> list[Part]:
-    """The statement of a fact as parts: 'The code of Lima is 4821.'"""
-    return [text(f"The code of {key} is "), text(value, spelled=True), text(".")]
-
-
-def needle_document(
-    haystack_texts: Sequence[str], length_chars: int, depth: float, key: str, value: str, rng: np.random.Generator
-) -> Needle:
-    """Real text of `length_chars` characters with one fact at `depth` (0 start, 1 just before the question).
-
-    Args:
-        haystack_texts: documents to cut the haystack from, for evaluation held-out ones; reused in a new order if short.
-    The fact stands between sentences. The prompt ends with 'The code of KEY is ' on a line of its own.
-    """
-    before, after = _split_haystack(haystack_texts, length_chars, depth, rng)
-    return Needle(_join([text(before), *fact(key, value), text(after), text(f"\nThe code of {key} is ")]), value)
-
-
-def needle_question(
-    haystack_texts: Sequence[str], length_chars: int, depth: float, key: str, value: str, rng: np.random.Generator
-) -> Needle:
-    """The same in chat form: `prompt` is the content of the user's message, which ends with the question."""
-    before, after = _split_haystack(haystack_texts, length_chars, depth, rng)
-    return Needle(_join([text(before), *fact(key, value), text(after), text(f"\nWhat is the code of {key}?")]), value)
-
-
 def build(shop: Workshop) -> None:
     """Write the five sources."""
     texts = training_texts(shop)
-    words = [word.capitalize() for word in common_words(texts, 3 if shop.scale == 1.0 else 1) if len(word) > 3]
-    shop.write(
-        "recall_short",
-        "train",
-        (_short(i, texts, words, shop.rng("recall_short", i)) for i in range(shop.count(SHORT_DOCUMENTS))),
-    )
-    for step, (source, (documents, tokens)) in enumerate(LONG_DOCUMENTS.items(), start=2):
-        shop.write(
-            source, "train", (_long(source, i, tokens, texts, words, shop.rng(source, i)) for i in range(shop.count(documents)))
-        )
-        shop.progress(step, 4)
-    shop.write(
-        "recall_chat", "train", (_short_chat(i, texts, words, shop.rng("recall_chat", i)) for i in range(shop.count(SHORT_CHATS)))
-    )
-    shop.write(
-        "recall_long_chat",
-        "train",
-        (_long_chat(i, texts, words, shop.rng("recall_long_chat", i)) for i in range(shop.count(LONG_CHATS))),
-    )
+    words = [word for word in common_words(texts, 3 if shop.scale == 1.0 else 1) if len(word) > 3]
+    for step, (source, (make, count)) in enumerate(_plan().items(), start=1):
+        shop.write(source, "train", (make(source, i, texts, words, shop.rng(source, i)) for i in range(shop.count(count))))
+        shop.progress(step, len(SOURCES))
 
 
-def _key(words: Sequence[str], rng: np.random.Generator) -> str:
-    """A training key: a name, a word of the documentation or a made-up name, never a test key."""
-    while True:
-        kind = rng.integers(3)
-        if kind == 0:
-            key = NAMES[rng.integers(len(NAMES))]
-        elif kind == 1:
-            key = words[int(rng.integers(len(words)))]
-        else:
-            key = "".join(_SYLLABLES[i] for i in rng.integers(len(_SYLLABLES), size=rng.integers(2, 4))).capitalize()
-        if not is_held_out_key(key):
-            return key
+def _plan() -> dict[str, tuple]:
+    return {
+        "recall_short": (_short, SHORT_DOCUMENTS),
+        **{source: (_long, documents) for source, (documents, _) in LONG_DOCUMENTS.items()},
+        "recall_chat": (_short_chat, SHORT_CHATS),
+        "recall_long_chat": (_long_chat, LONG_CHATS),
+    }
 
 
 def _facts(count: int, words: Sequence[str], rng: np.random.Generator) -> dict[str, str]:
-    """`count` training facts with distinct keys."""
+    """`count` training facts, value by name."""
     facts: dict[str, str] = {}
     while len(facts) < count:
-        value = f"{rng.integers(10_000):04d}"
-        if not is_held_out_value(value):
-            facts.setdefault(_key(words, rng), value)
+        facts.setdefault(_name(words, rng), TRAINING_VALUES[rng.integers(len(TRAINING_VALUES))])
     return facts
 
 
-def _fact_tokens(key: str) -> float:
-    return (len(key) + 16) / CHARS_PER_TOKEN + 6
+def _name(words: Sequence[str], rng: np.random.Generator) -> str:
+    """A name, a word of the documentation or a made-up name."""
+    kind = rng.integers(3)
+    if kind == 0:
+        return NAMES[rng.integers(len(NAMES))]
+    if kind == 1:
+        return words[int(rng.integers(len(words)))].capitalize()
+    return "".join(_SYLLABLES[i] for i in rng.integers(len(_SYLLABLES), size=rng.integers(2, 4))).capitalize()
 
 
-def _short(index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
-    """Words in random order, said again and again; or facts, repeated.
+def _short(source: str, index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
+    """Facts, or words in random order, said again and again.
 
-    A random passage can only be continued by looking back, at every one of its tokens: copying is learned there first, and facts
-    need the same skill at a few tokens of each line.
+    A random passage can only be continued by looking back, at every one of its tokens: it teaches copying in general.
     """
-    parts = _repeated_passage(words, rng) if rng.random() < PASSAGE_SHARE else _repeated_facts(texts, words, rng)
-    return document(f"recall-short-{index}", _join(parts))
+    content = _repeated_passage(words, rng) if rng.random() < PASSAGE_SHARE else _repeated_facts(texts, words, rng)
+    return document(f"recall-short-{index}", content)
 
 
-def _repeated_passage(words: Sequence[str], rng: np.random.Generator) -> list[Part]:
-    passage = " ".join(words[i].lower() for i in rng.integers(len(words), size=rng.integers(6, 30)))
-    times = max(2, round(SHORT_TOKENS / (len(passage) / CHARS_PER_TOKEN + 1)))
-    return [text("\n".join([passage] * times))]
+def _repeated_passage(words: Sequence[str], rng: np.random.Generator) -> str:
+    passage = " ".join(words[i] for i in rng.integers(len(words), size=rng.integers(6, 30)))
+    times = max(2, int(SHORT_TOKENS / (len(passage) / CHARS_PER_TOKEN + 1)))
+    return "\n".join([passage] * times)
 
 
-def _repeated_facts(texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> list[Part]:
-    """One to six facts, then the same facts again and again in random order, often with sentences between."""
-    facts = _facts(int(rng.choice([1, 1, 2, 2, 3, 4, 5, 6])), words, rng)
-    filler_share = float(rng.choice([0.0, 0.2, 0.4]))
-    keys = list(facts)
-    lines = [fact(key, facts[key]) for key in keys]
-    room = SHORT_TOKENS - 10 - sum(map(_fact_tokens, keys))
+def _repeated_facts(texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> str:
+    """One to six facts, mostly one or two, then the same again in random order, often with sentences between."""
+    facts = _facts(int(rng.choice([1, 1, 1, 2, 2, 3, 4, 6])), words, rng)
+    filler_share = float(rng.choice([0.0, 0.3, 0.5]))
+    names = list(facts)
+    lines = [statement(name, facts[name]) for name in names]
+    room = SHORT_TOKENS - FACT_TOKENS * (len(lines) + 1)
     while room > 0:
         if rng.random() < filler_share:
-            sentence = _piece(texts, 90, rng)
-            lines.append([text(sentence)])
-            room -= len(sentence) / CHARS_PER_TOKEN + 1
-            continue
-        key = keys[rng.integers(len(keys))]
-        lines.append(fact(key, facts[key]))
-        room -= _fact_tokens(key)
-    return [part for line in lines[:-1] for part in line]
+            lines.append(_piece(texts, 90, rng))
+            room -= round(len(lines[-1]) / CHARS_PER_TOKEN) + 1
+        else:
+            name = names[rng.integers(len(names))]
+            lines.append(statement(name, facts[name]))
+            room -= FACT_TOKENS
+    return " ".join(line for line in lines if line)
 
 
-def _long(source: str, index: int, tokens: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
-    """A haystack of up to `tokens` tokens: half the documents hide one fact, the others two to six and ask for all."""
-    facts = _facts(1 if rng.random() < 0.5 else int(rng.integers(2, 7)), words, rng)
-    room = tokens - 12 - 2 * sum(map(_fact_tokens, facts))
-    length = int(room * rng.uniform(0.5, 1.0) * CHARS_PER_TOKEN)
-    parts = _scatter(facts, length, texts, rng)
+def _long(source: str, index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
+    """A haystack up to the source's length: most documents hide one fact, the others two to four and ask for all."""
+    facts = _facts(1 if rng.random() < 0.7 else int(rng.integers(2, 5)), words, rng)
+    room = LONG_DOCUMENTS[source][1] - FACT_TOKENS * (2 * len(facts) + 1)
+    haystack = _scatter(facts, int(room * rng.uniform(0.5, 1.0) * CHARS_PER_TOKEN), texts, rng)
     asked = [list(facts)[i] for i in rng.permutation(len(facts))]
-    for key in asked:
-        parts += [text(f"\nThe code of {key} is "), text(facts[key], spelled=True), text(".")]
-    return document(f"{source.replace('_', '-')}-{index}", _join(parts))
+    content = "\n".join([haystack, *(statement(name, facts[name]) for name in asked)])
+    return document(f"{source.replace('_', '-')}-{index}", content)
 
 
-def _short_chat(index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
-    facts = _facts(int(rng.integers(1, 7)), words, rng)
-    parts = _scatter(facts, int(rng.integers(0, 300)), texts, rng)
-    return _ask(f"recall-chat-{index}", parts, facts, rng)
+def _short_chat(source: str, index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
+    facts = _facts(int(rng.integers(1, 5)), words, rng)
+    return _ask(f"recall-chat-{index}", _scatter(facts, int(rng.integers(0, 300)), texts, rng), facts, rng)
 
 
-def _long_chat(index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
+def _long_chat(source: str, index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
     facts = _facts(int(rng.integers(1, 4)), words, rng)
     tokens = int(rng.choice([512, 1024, 1024, 2048]))
-    parts = _scatter(facts, int(tokens * rng.uniform(0.5, 0.9) * CHARS_PER_TOKEN), texts, rng)
-    return _ask(f"recall-long-chat-{index}", parts, facts, rng)
+    haystack = _scatter(facts, int(tokens * rng.uniform(0.5, 0.9) * CHARS_PER_TOKEN), texts, rng)
+    return _ask(f"recall-long-chat-{index}", haystack, facts, rng)
 
 
-def _ask(sample_id: str, parts: list[Part], facts: dict[str, str], rng: np.random.Generator) -> Record:
+def _ask(sample_id: str, haystack: str, facts: dict[str, str], rng: np.random.Generator) -> Record:
     """A conversation whose first message holds the text and the first question, and which goes on asking."""
-    keys = [list(facts)[i] for i in rng.permutation(len(facts))][: rng.integers(1, len(facts) + 1)]
-    first, *others = [(f"What is the code of {key}?", text(facts[key], spelled=True)) for key in keys]
-    return chat(sample_id, [(_join([*parts, text("\n" + first[0])]), first[1]), *others])
+    names = [list(facts)[i] for i in rng.permutation(len(facts))][: rng.integers(1, len(facts) + 1)]
+    (first, answer), *others = [(question(name), facts[name]) for name in names]
+    return chat(sample_id, [(f"{haystack}\n{first}", answer), *others])
 
 
-def _scatter(facts: dict[str, str], length: int, texts: Sequence[str], rng: np.random.Generator) -> list[Part]:
+def _scatter(facts: dict[str, str], length: int, texts: Sequence[str], rng: np.random.Generator) -> str:
     """The facts at random places between sentences of a haystack of `length` characters."""
-    depths = np.sort(rng.random(len(facts)))
-    parts: list[Part] = []
+    pieces: list[str] = []
     written = 0.0
-    for (key, value), depth in zip(facts.items(), depths):
-        parts += [text(_piece(texts, round((depth - written) * length), rng)), *fact(key, value)]
+    for (name, value), depth in zip(facts.items(), np.sort(rng.random(len(facts)))):
+        pieces += [_piece(texts, round((depth - written) * length), rng), statement(name, value)]
         written = float(depth)
-    return parts + [text(_piece(texts, round((1 - written) * length), rng))]
-
-
-def _split_haystack(texts: Sequence[str], length: int, depth: float, rng: np.random.Generator) -> tuple[str, str]:
-    if not 0 <= depth <= 1:
-        raise ValueError(f"depth of the needle is {depth}: give a share between 0 (start) and 1 (end)")
-    return _piece(texts, round(depth * length), rng), _piece(texts, round((1 - depth) * length), rng)
+    pieces.append(_piece(texts, round((1 - written) * length), rng))
+    return " ".join(piece for piece in pieces if piece)
 
 
 def _piece(texts: Sequence[str], length: int, rng: np.random.Generator) -> str:
@@ -261,18 +167,3 @@ def _piece(texts: Sequence[str], length: int, rng: np.random.Generator) -> str:
         pieces.append(cut)
         room -= len(cut) + 1
     return "\n".join(pieces)
-
-
-def _join(parts: Sequence[Part]) -> list[Part]:
-    """Parts with spaces between statements; neighbours of one kind become one part, empty ones vanish."""
-    joined: list[Part] = []
-    for part in parts:
-        value, spelled = part["text"], part.get("spelled", False)
-        if not value:
-            continue
-        if joined and not spelled and not joined[-1].get("spelled"):
-            gap = "" if value[0] in "\n." or joined[-1]["text"].endswith((" ", "\n")) else " "
-            joined[-1] = text(joined[-1]["text"] + gap + value)
-        else:
-            joined.append(dict(part))
-    return joined

@@ -1,0 +1,45 @@
+"""Goals are the issue's limits: met on the limit, missed beyond it, and only judged where there is a figure."""
+
+import pytest
+
+from kimivl.eval.goals import GOALS, reached
+
+SUMMARY = {
+    "name": "nano", "train_minutes": 20.0, "easy_vqa_test_accuracy": 0.92, "digits_test_accuracy": 0.95, "pointing_hit_rate": 0.8,
+    "reading_cer": {"known_fonts": 0.05, "held_out_font": 0.2}, "needle_recall": {"after": 0.9},
+    "text_loss_before": 2.0, "text_loss_after": 2.0399,
+}  # fmt: skip
+
+
+def judged(summary):
+    return {goal.title: goal.met(value) for goal, value in reached(summary)}
+
+
+def test_all_goals_are_met_on_their_limits():
+    assert len(judged(SUMMARY)) == len(GOALS) == 8 and all(judged(SUMMARY).values())
+
+
+@pytest.mark.parametrize(
+    "worse",
+    [
+        {"train_minutes": 20.1}, {"easy_vqa_test_accuracy": 0.919}, {"digits_test_accuracy": 0.949},
+        {"pointing_hit_rate": 0.799},
+        {"reading_cer": {"known_fonts": 0.051, "held_out_font": 0.2}},
+        {"reading_cer": {"known_fonts": 0.05, "held_out_font": 0.21}},
+        {"needle_recall": {"after": 0.89}}, {"text_loss_after": 2.041},
+    ],
+)  # fmt: skip
+def test_a_worse_figure_misses_one_goal(worse):
+    assert list(judged(SUMMARY | worse).values()).count(False) == 1
+
+
+def test_absent_figures_are_not_judged():
+    assert list(judged({"name": "nano", "train_minutes": 1.0, "text_loss_before": 2.0})) == ["Training, all stages"]
+
+
+def test_other_recipes_have_other_goals():
+    assert reached(SUMMARY | {"name": "a3b"}) == []
+
+
+def test_limits_are_shown_in_words():
+    assert [goal.asked for goal in GOALS] == ["≤ 20 min", "≥ 92 %", "≥ 95 %", "≤ 5 %", "≤ 20 %", "≥ 80 %", "≤ +2 %", "≥ 90 %"]
