@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from kimivl.config.base import parse
 from kimivl.config.recipe import RecipeConfig
+from kimivl.data.facts import VALUES, statement
 from kimivl.train.run import Run
 
 COLORS = ["red", "green", "blue", "black"]
@@ -32,9 +33,9 @@ def sentences(rng: np.random.Generator, count: int) -> str:
     return "\n".join(" ".join(rng.choice(WORDS, rng.integers(1, 7))).capitalize() + "." for _ in range(count))
 
 
-def told(value: str) -> list[dict[str, Any]]:
+def told(value: str) -> str:
     """A fact and the same fact again."""
-    return [text("The code of Lima is "), spelled(value), text(".\nThe code of Lima is "), spelled(value)]
+    return f"{statement('Lima', value)}\n{statement('Lima', value)}"
 
 
 def write(root: Path, source: str, split: str, records: list[dict[str, Any]]) -> None:
@@ -62,7 +63,7 @@ def data(tmp_path_factory) -> Path:
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     write(root, "text", "train", [{"content": sentences(rng, 20)} for _ in range(10)])
     write(root, "text", "test", [{"content": sentences(rng, 20)} for _ in range(6)])
-    write(root, "recall", "train", [{"content": told(f"{number:04d}")} for number in range(12)])
+    write(root, "recall", "train", [{"content": told(value)} for value in VALUES[:12]])
     for split, count in (("train", 12), ("test", 6)):
         captions, colors, points = [], [], []
         for number in range(count):

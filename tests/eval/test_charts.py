@@ -42,7 +42,7 @@ def test_bands_are_named_where_there_is_room():
 
 
 def test_charts_are_well_formed_whatever_the_names():
-    chart = line_chart([Series("a < b & \"c\"", [(0, 1.0), (1, 2.0)], "#000", dots=True)], "x & y", "<y>", [Band("<b>", 0, 1)])
+    chart = line_chart([Series('a < b & "c"', [(0, 1.0), (1, 2.0)], "#000", dots=True)], "x & y", "<y>", [Band("<b>", 0, 1)])
     assert ET.fromstring(chart).tag == "svg"
 
 

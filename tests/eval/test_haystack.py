@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from kimivl.data.facts import VALUES
 from kimivl.eval.haystack import Haystack, unused_facts
 from kimivl.eval.needle import held_out_texts
 from kimivl.processor.processor import Processor
@@ -21,21 +22,22 @@ def haystack(processor, recipe):
 
 
 def make(haystack, tokens, depth, seed=0):
-    return haystack.needle(tokens, depth, "Graz", "4821", np.random.default_rng(seed))
+    return haystack.needle(tokens, depth, "Graz", "opal maple otter", np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("tokens", [128, 300, 1000])
 @pytest.mark.parametrize("depth", [0.0, 0.3, 0.5, 1.0])
 def test_length_is_exact_to_two_per_cent(haystack, tokens, depth):
     for seed in range(5):
-        length = len(make(haystack, tokens, depth, seed).prompt.ids) + 4  # the answer is four digits, a token each
+        needle = make(haystack, tokens, depth, seed)
+        length = len(needle.prompt.ids) + needle.answer_tokens
         assert 0.98 * tokens <= length <= tokens
 
 
 def test_the_document_is_text_with_one_fact_and_the_question(haystack, processor, recipe):
     text = processor.tokenizer.decode(make(haystack, 400, 0.4).prompt.ids)
-    assert text.endswith("\nThe code of Graz is ") and text.count("The code of") == 2
-    before, after = re.split(r" ?The code of Graz is 4821\. ?", text.removesuffix("\nThe code of Graz is "))
+    assert text.endswith("\nThe code of Graz is") and text.count("The code of") == 2
+    before, after = re.split(r" ?The code of Graz is opal maple otter\. ?", text.removesuffix("\nThe code of Graz is"))
     held_out = "\n".join(held_out_texts(recipe.data, recipe.held_out_text)).split("\n")
     assert len(before) > 50 and len(after) > 50
     assert set(f"{before}\n{after}".split("\n")) <= set(held_out)  # whole sentences, all of held-out text
@@ -44,17 +46,13 @@ def test_the_document_is_text_with_one_fact_and_the_question(haystack, processor
 @pytest.mark.parametrize("depth", [0.0, 0.25, 0.75, 1.0])
 def test_the_fact_stands_where_it_should(haystack, processor, depth):
     text = processor.tokenizer.decode(make(haystack, 1000, depth).prompt.ids)
-    haystack_only = text.removesuffix("\nThe code of Graz is ")
-    before, after = haystack_only.split("The code of Graz is 4821.")
+    haystack_only = text.removesuffix("\nThe code of Graz is")
+    before, after = haystack_only.split("The code of Graz is opal maple otter.")
     assert len(before) / (len(before) + len(after)) == pytest.approx(depth, abs=0.03)
 
 
-def test_digits_are_spelled_and_the_prompt_is_open(haystack, processor):
-    needle = make(haystack, 200, 0.5)
-    digits = [processor.tokenizer.encode(digit, spelled=True)[0] for digit in "4821"]
-    ids = needle.prompt.ids.tolist()
-    assert any(ids[start : start + 4] == digits for start in range(len(ids)))
-    assert processor.tokenizer.eos_id not in ids
+def test_the_prompt_is_open(haystack, processor):
+    assert processor.tokenizer.eos_id not in make(haystack, 200, 0.5).prompt.ids.tolist()
 
 
 def test_equal_seeds_give_equal_documents(haystack):
@@ -75,7 +73,7 @@ def test_text_without_sentences_is_an_error(processor):
 def test_facts_of_training_are_not_asked_for(recipe):
     names, values = unused_facts(recipe)
     assert "Lima" not in names and "Graz" in names
-    assert len(values) == 10_000 - 12 and "0000" not in values and "0011" not in values and "0012" in values
+    assert len(values) == len(VALUES) - 12 and VALUES[0] not in values and VALUES[11] not in values and VALUES[12] in values
 
 
 def test_names_and_numbers_used_anywhere_in_training_are_left_out(recipe, tmp_path):

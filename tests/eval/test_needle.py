@@ -21,7 +21,7 @@ class Scripted:
     answers: list[str]
 
     def generate(self, prompts, sampling, progress):
-        assert sampling.temperature == 0 and sampling.max_new_tokens == 4
+        assert sampling.temperature == 0 and sampling.max_new_tokens > 3
         progress(len(prompts))
         return [Completion([], answer, "length") for answer in self.answers]
 
@@ -30,7 +30,7 @@ def test_depths_are_spread_evenly_at_every_length(needles):
     assert list(needles) == [1, 4]
     for multiple, hidden in needles.items():
         assert [needle.depth for needle in hidden] == [0.125, 0.375, 0.625, 0.875]
-        assert all(0.98 * 128 * multiple <= len(needle.prompt.ids) + 4 <= 128 * multiple for needle in hidden)
+        assert all(0.98 * 128 * multiple <= len(needle.prompt.ids) + needle.answer_tokens <= 128 * multiple for needle in hidden)
 
 
 def test_the_same_recipe_asks_the_same(needles, run, recipe):
@@ -43,8 +43,13 @@ def test_the_same_recipe_asks_the_same(needles, run, recipe):
 def test_only_the_whole_value_is_found(needles):
     hidden, done = needles[1], []
     values = [needle.value for needle in hidden]
-    wrong = [values[0], values[1][:3], values[2][::-1], "the " + values[3]]
-    assert found(Scripted(wrong), hidden, done.append) == [True, False, values[2] == values[2][::-1], False]
+    told = [
+        f" {values[0]}. The code",
+        f" {values[1].split()[0]}.",
+        f" {' '.join(values[2].split()[::-1])}.",
+        f" the {values[3]}.",
+    ]
+    assert found(Scripted(told), hidden, done.append) == [True, False, False, False]
     assert done == [4]
 
 

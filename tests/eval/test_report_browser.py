@@ -65,7 +65,9 @@ def requests_of_pages(log, origin):
 
 def test_a_page_that_asks_for_more_would_be_caught(server, report, tmp_path):
     origin = f"http://127.0.0.1:{server.server_port}"
-    (report.parent / "other.html").write_text('<link rel="icon" href="data:,"><img src="/a.png"><img src="http://127.0.0.1:9/b.png">')
+    (report.parent / "other.html").write_text(
+        '<link rel="icon" href="data:,"><img src="/a.png"><img src="http://127.0.0.1:9/b.png">'
+    )
     log = tmp_path / "net.json"
     browse(tmp_path, f"--log-net-log={log}", "--dump-dom", f"{origin}/other.html")
     assert server.asked[0] == "/other.html" and "/a.png" in server.asked

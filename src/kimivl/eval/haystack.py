@@ -3,8 +3,8 @@
 What it is: `Haystack`, which cuts held-out text into sentences and builds documents out of them, and `unused_facts`, names
 and values that no training document ever told.
 What it is not: the test itself (`needle.py`).
-Facts: the form is that of the recall documents in training: "The code of NAME is VALUE." between sentences of real text,
-and the same words without the value at the end. Values are four digits, spelled.
+Facts: the form is that of the recall documents in training (`data/facts.py`): "The code of NAME is VALUE." between sentences
+of real text, and the same words without the value at the end.
 """
 
 import re
@@ -15,8 +15,9 @@ from functools import cached_property
 import numpy as np
 
 from kimivl.config.recipe import RecipeConfig
+from kimivl.data.facts import VALUES, opening, statement
 from kimivl.data.source import Source
-from kimivl.processor.messages import Part, TextPart
+from kimivl.processor.messages import TextPart
 from kimivl.processor.processor import Encoded, Processor
 
 TOLERANCE = 0.02  # a document may be this much shorter than asked for
@@ -27,7 +28,7 @@ Bruno Carmen Dagmar Elsa Gustav Helga Ivan Judith Kevin Linda Marco Nadia Olga P
 Cordoba Dresden Florence Genoa Kobe Leeds Lyon Malaga Nantes Palermo Utrecht Verona York Zadar Bilbao Cadiz Tampere Graz Basel
 """.split()
 _NAME_IN_TRAINING = re.compile(rb"[Cc]ode of (\w+)")
-_VALUE_IN_TRAINING = re.compile(rb"(?<![\d/.-])\d{4}(?!\d)")  # in facts and any text; no decimals or names of files
+_VALUE_IN_TRAINING = re.compile(rb"\b[a-z]+ [a-z]+ [a-z]+(?=[.\"])")  # three words before a full stop or the end of an answer
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Needle:
     prompt: Encoded
     name: str
     value: str
+    answer_tokens: int
     depth: float
 
 
@@ -66,13 +68,14 @@ class Haystack:
             depth: where the fact stands, from 0 (start) to 1 (just before the question).
         Raises: ValueError if the document cannot be made that long, which means that `tokens` is too small.
         """
-        room = tokens - len(self._encode([], [], name, value).ids) - len(value)
+        answer = len(self.processor.tokenizer.encode(f" {value}"))
+        room = tokens - len(self._encode([], [], name, value).ids) - answer
         for joints in range(MOST_JOINTS):  # where text and fact meet, tokens can come or go
             before = self._lines(round((room - joints) * depth), rng)
             after = self._lines(room - joints - sum(sentence.tokens for sentence in before), rng)
             prompt = self._encode(before, after, name, value)
-            if tokens * (1 - TOLERANCE) <= len(prompt.ids) + len(value) <= tokens:
-                return Needle(prompt, name, value, depth)
+            if tokens * (1 - TOLERANCE) <= len(prompt.ids) + answer <= tokens:
+                return Needle(prompt, name, value, answer, depth)
         raise ValueError(
             f"the held-out text gives no needle document of {tokens} tokens: ask for longer ones, or give shorter sentences"
         )
@@ -109,11 +112,9 @@ class Haystack:
         return Sentence(text, len(self.processor.tokenizer.encode(text + "\n")))
 
     def _encode(self, before: Sequence[Sentence], after: Sequence[Sentence], name: str, value: str) -> Encoded:
-        asked = f"The code of {name} is "
-        start = "\n".join(sentence.text for sentence in before) + " " if before else ""
-        end = ". " + "\n".join(sentence.text for sentence in after) if after else "."
-        parts: list[Part] = [TextPart(start + asked), TextPart(value, spelled=True), TextPart(f"{end}\n{asked}")]
-        return without_end(self.processor.encode_document(parts))
+        told = " ".join(["\n".join(sentence.text for sentence in before), statement(name, value)]).strip()
+        rest = " ".join([told, "\n".join(sentence.text for sentence in after)]).strip()
+        return without_end(self.processor.encode_document([TextPart(f"{rest}\n{opening(name)}")]))
 
 
 def without_end(document: Encoded) -> Encoded:
@@ -126,7 +127,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def unused_facts(recipe: RecipeConfig) -> tuple[list[str], list[str]]:
-    """Names that no fact of the recipe's training data is about, and four-digit values that stand nowhere in it.
+    """Names that no fact of the recipe's training data is about, and values that stand nowhere in it.
 
     Raises: ValueError if training has used up all names or all values.
     """
@@ -136,7 +137,7 @@ def unused_facts(recipe: RecipeConfig) -> tuple[list[str], list[str]]:
         names |= {name.decode() for name in _NAME_IN_TRAINING.findall(content)}
         values |= {value.decode() for value in _VALUE_IN_TRAINING.findall(content)}
     free_names = [name for name in NAMES if name not in names]
-    free_values = [value for value in map("{:04d}".format, range(10_000)) if value not in values]
+    free_values = [value for value in VALUES if value not in values]
     if not free_names or not free_values:
         raise ValueError("the training data tells a fact about every name or with every value: keep some for the needle test")
     return free_names, free_values

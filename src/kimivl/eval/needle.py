@@ -63,10 +63,10 @@ def held_out_texts(root: Path, settings: HeldOutTextConfig) -> list[str]:
 
 
 def found(engine: Engine, needles: list[Needle], advance: Advance) -> list[bool]:
-    """Whether the model goes on with the value of each needle."""
-    sampling = Sampling(max_new_tokens=max(len(needle.value) for needle in needles), temperature=0.0)
+    """Whether the model goes on with the value of each needle, and ends the sentence there."""
+    sampling = Sampling(max_new_tokens=1 + max(needle.answer_tokens for needle in needles))  # the value and its full stop
     completions = engine.generate([needle.prompt for needle in needles], sampling, advance)
-    return [bool(exact(completion.text, needle.value)) for completion, needle in zip(completions, needles)]
+    return [bool(exact(completion.text.split(".")[0], needle.value)) for completion, needle in zip(completions, needles)]
 
 
 def _row(engine: Engine, multiple: int, tokens: int, needles: list[Needle], advance: Advance) -> Result:
