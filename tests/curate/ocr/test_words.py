@@ -27,15 +27,19 @@ def test_no_letter_is_cut(name, weight):
 
 
 @pytest.mark.parametrize("jitter", [False, True])
-def test_ink_keeps_off_the_border(jitter):
+def test_words_fit_their_picture(jitter):
     for i in range(300):
         rng = rng_for(0, "border", i)
         name = list(FONTS)[i % len(FONTS)]
         pixels = np.asarray(render("Typography", (name, FONTS[name][1]), rng, jitter))
         assert pixels.shape[0] == HEIGHT and pixels.shape[1] % 16 == 0
-        border = np.concatenate([pixels[0], pixels[:, 0], pixels[:, -1]])
-        assert (border == pixels[0, 0]).all()
+        assert (pixels[:, [0, -1]] == pixels[0, 0]).all()  # neither the first nor the last letter is cut
         assert (pixels != pixels[0, 0]).any(-1).mean() > 0.05
+
+
+@pytest.mark.parametrize("name", [*FONTS, *HELD_OUT_FONTS])
+def test_the_tallest_word_is_no_taller_than_the_picture(name):
+    assert _mask("Aghjpqyl", name, (FONTS | HELD_OUT_FONTS)[name][1], 0.25).height <= HEIGHT
 
 
 def test_training_shows_no_held_out_word(nano_root):
