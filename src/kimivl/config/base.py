@@ -37,6 +37,10 @@ def parse(config_type: type[ConfigT], values: Mapping[str, Any], where: str) -> 
 
 def _explain(config_type: type[Config], fault: Any) -> str:
     key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "value_error":  # our own check, which says all; the input would be the whole section
+        return f"{key}: {fault['ctx']['error']}" if key else str(fault["ctx"]["error"])
+    if fault["type"] == "missing":
+        return f"{key}: this key is missing"
     if fault["type"] != "extra_forbidden":
         return f"{key}: {fault['msg']} (got {fault['input']!r})"
     known = _keys_beside(config_type, fault["loc"])

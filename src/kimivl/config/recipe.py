@@ -7,7 +7,7 @@ Facts: the stages are the paper's (§2.3, §2.4, Table 1).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, model_validator
@@ -16,6 +16,7 @@ from kimivl.config.base import Config, ConfigError, parse
 from kimivl.config.model import ModelConfig, TextConfig, TextEncoderConfig, preset
 
 StageKind = Literal["text", "vit", "align", "joint", "cooldown", "long_context", "sft"]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class PhaseConfig(Config):
@@ -34,7 +35,7 @@ class MixturePoint(Config):
     """
 
     at: float = Field(default=0.0, ge=0, le=1)
-    weights: dict[str, float]
+    weights: dict[str, Weight]
 
 
 class ResolutionPoint(Config):
@@ -73,7 +74,7 @@ class StageConfig(Config):
     packs: int = Field(default=1, gt=0)
     pack_tokens: int = Field(gt=0)
     pack_patches: int = Field(default=0, ge=0)
-    schedule: tuple[PhaseConfig, ...]
+    schedule: tuple[PhaseConfig, ...] = Field(min_length=1)
     schedule_start: int = Field(default=0, ge=0)  # where in the schedule the first step stands, to continue an earlier stage's
     mixture: tuple[MixturePoint, ...]
     resolution: tuple[ResolutionPoint, ...] = ()
@@ -90,10 +91,14 @@ class StageConfig(Config):
             )
         if not self.mixture or self.mixture[0].at != 0:
             raise ValueError("mixture must begin with a point at 0")
-        if [point.at for point in self.mixture] != sorted({point.at for point in self.mixture}):
-            raise ValueError("mixture points must rise")
+        for key in ("mixture", "resolution"):
+            moments = [point.at for point in getattr(self, key)]
+            if moments != sorted(set(moments)):
+                raise ValueError(f"{key} points must rise, got {moments}")
         if any(not any(weight > 0 for weight in point.weights.values()) for point in self.mixture):
             raise ValueError("every mixture point needs a source with a weight above 0")
+        if self.model == "caption_decoder" and self.kind != "text":
+            raise ValueError(f"model is caption_decoder, which only 'text' stages train, but kind is {self.kind!r}")
         return self
 
 
@@ -157,6 +162,14 @@ class EvaluationConfig(Config):
     text_before: str | None = None  # the stages whose models give text_loss_before and text_loss_after
     text_after: str | None = None
 
+    @property
+    def stages(self) -> dict[str, str]:
+        """The stages whose models are measured: the key that names one → its name."""
+        named = {"text_before": self.text_before, "text_after": self.text_after}
+        named |= {"needle.before": self.needle.before, "needle.after": self.needle.after} if self.needle else {}
+        named |= {"muon_vs_adamw.stage": self.muon_vs_adamw.stage} if self.muon_vs_adamw else {}
+        return {key: name for key, name in named.items() if name is not None}
+
 
 class RecipeConfig(Config):
     """A whole run."""
@@ -195,20 +208,44 @@ class RecipeConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> "RecipeConfig":
+        _ = self.model_config_  # an unknown preset
         known = set(self.imports)
         for stage in self.stages:
-            if stage.kind == "vit" and (self.caption_decoder is None or self.text_encoder is None):
-                raise ValueError(f"stage {stage.name} needs the recipe's caption_decoder and text_encoder")
-            for role in ("language", "vision", "caption_decoder"):
-                source = getattr(stage, role)
-                if source is not None and source not in known:
-                    raise ValueError(f"stage {stage.name}: {role} is {source!r}, which is neither an earlier stage nor an import")
+            self._check_stage(stage, known)
             if stage.name in known:
                 raise ValueError(f"two stages or imports are named {stage.name!r}")
             known.add(stage.name)
+        for key, name in self.evaluation.stages.items():
+            if name not in known - set(self.imports):
+                raise ValueError(f"evaluation.{key} is {name!r}, but the stages are: {', '.join(s.name for s in self.stages)}")
         if (self.tokenizer_ranks is None) == (self.tokenizer_folder is None):
             raise ValueError("give either tokenizer_ranks (train a vocabulary) or tokenizer_folder (take one)")
         return self
+
+    def _check_stage(self, stage: StageConfig, known: set[str]) -> None:
+        if stage.kind == "vit" and (self.caption_decoder is None or self.text_encoder is None):
+            raise ValueError(f"stage {stage.name} needs the recipe's caption_decoder and text_encoder")
+        if stage.model == "caption_decoder" and self.caption_decoder is None:
+            raise ValueError(f"stage {stage.name} needs the recipe's caption_decoder")
+        for role in ("language", "vision", "caption_decoder"):
+            source = getattr(stage, role)
+            if source is not None and source not in known:
+                raise ValueError(f"stage {stage.name}: {role} is {source!r}, which is neither an earlier stage nor an import")
+            if source is not None and not self._gives(source, role, stage):
+                raise ValueError(f"stage {stage.name}: {role} is {source!r}, which has no such weights for a {stage.kind} stage")
+
+    def _gives(self, source: str, role: str, stage: StageConfig) -> bool:
+        """Whether an import or an earlier stage holds what `stage` takes in this role (`train/build.py` reads it)."""
+        to_vit = stage.kind == "vit"
+        if source in self.imports:
+            kind = self.imports[source].kind
+            if role == "vision":
+                return kind == "siglip" or (kind == "kimi_vl" and not to_vit)
+            return role == "language" and kind != "siglip" and not to_vit
+        giver = self.stage(source)
+        if to_vit:
+            return role == "caption_decoder" and giver.model == "caption_decoder"
+        return role != "caption_decoder" and giver.model == stage.model and not (role == "language" and giver.kind == "vit")
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RecipeConfig:
@@ -228,9 +265,17 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RecipeConfig
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of keys to values")
     values.pop("definitions", None)  # a place for YAML anchors
+    values = _unshared(values)
     for override in overrides:
         _apply(values, override)
     return parse(RecipeConfig, values, str(path))
+
+
+def _unshared(value: Any) -> Any:
+    """A copy without common parts. YAML gives one object to all places that name an anchor; an override changes one of them."""
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -241,11 +286,16 @@ def _apply(values: dict[str, Any], override: str) -> None:
     target: Any = values
     for key in parents:
         target = _child(target, key, override)
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: the value {text!r} is not valid YAML") from None
     if isinstance(target, list):
         target[_index(target, last, override)] = value
-    else:
+    elif isinstance(target, dict):
         target[last] = value
+    else:
+        raise _nothing_below(last, override)
 
 
 def _child(target: Any, key: str, override: str) -> Any:
@@ -253,7 +303,11 @@ def _child(target: Any, key: str, override: str) -> Any:
         return target[_index(target, key, override)]
     if isinstance(target, dict):
         return target.setdefault(key, {})
-    raise ConfigError(f"override {override!r}: there is nothing below the plain value at {key!r}")
+    raise _nothing_below(key, override)
+
+
+def _nothing_below(key: str, override: str) -> ConfigError:
+    return ConfigError(f"override {override!r}: what stands before {key!r} is a plain value and has no keys")
 
 
 def _index(items: list[Any], key: str, override: str) -> int:

@@ -5,7 +5,7 @@ the packs that follow are a function of it, the seed and the step alone.
 What it is not: reading files (`source.py`) or rendering text and pictures (`processor/`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Loader:
 
     Args:
         sources: by name; all that the stage's mixture names.
-        seed: of the run; the stage's name keeps stages apart.
+        seed: of the run; it decides the order of each source, which is the same in every stage.
     """
 
     def __init__(self, stage: StageConfig, sources: Mapping[str, Source], processor: Processor, seed: int):
@@ -106,20 +106,22 @@ def encode(sample: Sample, processor: Processor, limit: int | None = None) -> En
 def cut(encoded: Encoded, source: str, sample: Sample, context: int) -> list[Piece]:
     """Shifts labels and cuts a long text document into parts of at most `context` tokens.
 
-    Raises: ValueError for a chat or a document with pictures that is longer: cutting would separate text and pictures.
+    Raises: ValueError for a chat or a document with pictures that is longer: cutting would separate text and pictures; and for
+        a document without text.
     """
     ids, labels, supervised = encoded.ids[:-1], encoded.ids[1:], encoded.supervised[1:]
+    if not len(ids):
+        raise ValueError(f"sample {sample.id} of {source} is an empty document: give it text, or remove it")
     if len(ids) > context and (sample.is_chat or len(encoded.grids)):
         raise ValueError(
             f"sample {sample.id} has {len(ids)} tokens, above the context of {context}: shorten it or raise the context"
         )
-    bounds: Sequence[int] = range(0, max(len(ids), 1), context)
     return [
         Piece(
             source, sample.id, ids[start : start + context], labels[start : start + context],
             supervised[start : start + context], encoded.patches, encoded.grids,
         )
-        for start in bounds
+        for start in range(0, len(ids), context)
     ]  # fmt: skip
 
 

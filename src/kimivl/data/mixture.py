@@ -1,8 +1,8 @@
 """Which source comes next, so that tokens arrive in the wanted shares.
 
 What it is: a credit account per source. Every drawn sample gives each source its share of the sample's tokens as credit
-and takes the tokens from the source it came from; the richest source is next. Shares are exact within one sample,
-weights may change at any time, and the state is one number per source.
+and takes the tokens from the source it came from; the richest source is next. No source is ever ahead of its share by a
+whole sample, weights may change at any time, and the state is one number per source.
 """
 
 from collections.abc import Mapping, Sequence

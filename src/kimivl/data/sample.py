@@ -54,9 +54,12 @@ def read_record(line: str, where: str, folder: Path) -> Sample:
     unknown = set(record) - {"id", "messages", "content", "meta"}
     if unknown:
         raise ValueError(f"{where}: unknown fields {sorted(unknown)}; a record has id, messages or content, and meta")
-    if bool(record.get("messages")) == bool(record.get("content")):
+    forms = [key for key in ("messages", "content") if key in record]
+    if len(forms) != 1 or not record[forms[0]]:
         raise ValueError(f"{where}: give either 'messages' (a chat) or 'content' (a document), and not an empty one")
     meta = record.get("meta", {})
+    if not isinstance(meta, dict):
+        raise ValueError(f"{where}: 'meta' must be an object, got {type(meta).__name__}")
     if "content" in record:
         return Sample(record["id"], content=read_parts(record["content"], folder, where), meta=meta)
     return Sample(record["id"], messages=read_messages(record["messages"], folder, where), meta=meta)

@@ -40,7 +40,12 @@ class Source:
             raise IndexError(f"{self.path} has {self._count} records, there is no record {row}")
         start = self._starts[row]
         end = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._text)
-        return read_record(self._text[start:end].decode(), f"{self.path}:{row + 1}", self.path.parent)
+        where = f"{self.path}:{row + 1}"
+        try:
+            line = self._text[start:end].decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where}: not UTF-8 text (byte {error.start + 1} of the line); save the file as UTF-8") from None
+        return read_record(line, where, self.path.parent)
 
     def nth(self, number: int, seed: int) -> Sample:
         """The `number`-th sample of an endless walk: epoch after epoch, each in its own order."""

@@ -22,9 +22,9 @@ def replaced_folder(folder: str | Path) -> Iterator[Path]:
     Raises: OSError naming the folder and the cause (for example a full disk); what stood at `folder` before is intact then.
     """
     folder = Path(os.path.abspath(folder))
-    new, previous = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.previous")
+    new, previous = folder.with_name(f".{folder.name}.new"), _previous(folder)
     try:
-        _recover(folder, previous)
+        recover_folder(folder)
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         yield new
@@ -38,10 +38,18 @@ def replaced_folder(folder: str | Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _recover(folder: Path, previous: Path) -> None:
-    """If an earlier process died between the two renames of `_swap`, its previous folder is put back."""
-    if previous.exists() and not folder.exists():
+def recover_folder(folder: Path) -> None:
+    """If an earlier process died between the two renames of `_swap`, its previous folder is put back. Call it before reading."""
+    previous = _previous(folder)
+    if folder.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+    elif previous.exists():
         previous.rename(folder)
+
+
+def _previous(folder: Path) -> Path:
+    """Where `folder` stands while it is replaced."""
+    return folder.with_name(f".{folder.name}.previous")
 
 
 def _swap(new: Path, folder: Path, previous: Path) -> None:
@@ -51,7 +59,7 @@ def _swap(new: Path, folder: Path, previous: Path) -> None:
     try:
         new.rename(folder)
     except BaseException:
-        _recover(folder, previous)
+        recover_folder(folder)
         raise
     _sync(folder.parent)
     shutil.rmtree(previous, ignore_errors=True)

@@ -9,11 +9,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from kimivl.data.loader import LoaderState
-from kimivl.model.atomic import replaced_folder
+from kimivl.model.atomic import recover_folder, replaced_folder
 from kimivl.model.layout import CheckpointError, load_weights, save_weights
 from kimivl.optim.muon import MuonAdamW
 
@@ -40,6 +41,7 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: MuonAdamW) -> Pro
 
     Raises: CheckpointError naming the file, if it belongs to another model or is damaged.
     """
+    recover_folder(folder)
     if not folder.exists():
         return None
     try:
@@ -47,5 +49,5 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: MuonAdamW) -> Pro
         load_weights(model, folder / "model")
         optimizer.load_state_by_name(load_file(folder / "optimizer.safetensors"))
         return Progress(values["step"], values["seconds"], LoaderState(**values["loader"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder} cannot be resumed: {error}. Delete it to start the stage anew") from error

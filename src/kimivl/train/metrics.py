@@ -5,6 +5,7 @@ What it is: `MetricsFile`, which a resumed run continues without repeated or los
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,19 @@ class MetricsFile:
         replacement = path.with_suffix(".new")
         replacement.write_text("".join(json.dumps(line) + "\n" for line in kept))
         replacement.replace(path)
-        self._file = path.open("a")
+        self.path, self._file = path, path.open("a")
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """Appends one step; the line is on its way to disk when this returns."""
-        self._file.write(json.dumps(values) + "\n")
-        self._file.flush()
+        """Appends one step; the line is on its way to disk when this returns. Raises: OSError naming the file (a full disk)."""
+        try:
+            self._file.write(json.dumps(values) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OSError(f"could not write {self.path}: {error}. Free some space and run again, the run resumes") from error
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # `write` has reported it
+            self._file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

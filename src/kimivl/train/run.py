@@ -11,6 +11,7 @@ result (`eval/`), or the command line.
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,11 +126,16 @@ def _first_difference(old: str, new: str) -> str:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """A small file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A small file that is there whole or not at all. Raises: OSError naming it; what stood there before is intact then."""
     new = path.with_name(f".{path.name}.new")
-    new.write_text(text)
-    new.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text)
+        new.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            new.unlink()
+        raise OSError(f"could not write {path}: {error}") from error
 
 
 def _progress_bar() -> Progress:

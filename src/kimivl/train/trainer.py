@@ -36,7 +36,7 @@ class Trainer:
 
     Args:
         watch: called after every step; what it returns is added to the step's metrics (progress bars, held-out losses).
-    Raises: FloatingPointError if a loss is not finite, naming step and samples; the last checkpoint stays.
+    Raises: FloatingPointError if a loss or a gradient is not finite, naming step and samples; the last checkpoint stays.
     """
 
     def __init__(self, stage: StageConfig, task: Task, loader: Loader, folder: Path, watch: Watch = lambda step, metrics: {}):
@@ -79,6 +79,7 @@ class Trainer:
 
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         norm = nn.utils.clip_grad_norm_(trained, self.stage.optimizer.max_grad_norm)
+        self._check_finite("gradient norm", float(norm), step, packs)
         lr = self.schedule.lr(self.stage.schedule_start + step)
         self.optimizer.set_lr(lr)
         measure = step % MEASURE_EVERY == 0
@@ -89,13 +90,18 @@ class Trainer:
 
     def _backward(self, step: int, pack: PackedBatch, weight: float, packs: int) -> PackLoss:
         result = self.task.pack_loss(pack, weight, packs)
-        if not math.isfinite(value := result.loss.item()):
-            raise FloatingPointError(
-                f"stage {self.stage.name}, step {step}: the loss is {value}. Samples of the pack: "
-                f"{', '.join(pack.sample_ids[:5])} …; lower the learning rate and run again"
-            )
+        self._check_finite("loss", result.loss.item(), step, [pack])
         result.loss.backward()
         return result
+
+    def _check_finite(self, what: str, value: float, step: int, packs: list[PackedBatch]) -> None:
+        """Called before the update, so that no checkpoint ever holds weights that are not finite."""
+        if not math.isfinite(value):
+            ids = [sample_id for pack in packs for sample_id in pack.sample_ids]
+            raise FloatingPointError(
+                f"stage {self.stage.name}, step {step}: the {what} is {value}. Samples: {', '.join(ids[:5])}"
+                f"{' …' if ids[5:] else ''}; lower the learning rate and run again"
+            )
 
     def _balance(self, losses: list[PackLoss]) -> dict[str, float]:
         """Moves the routers' biases by the load of the whole step; returns how uneven the fullest layer was."""

@@ -17,10 +17,11 @@ from kimivl.curate.workshop import Workshop
 from kimivl.data.facts import VALUES, is_held_out, question, statement
 
 SOURCES = ("recall_short", "recall_long_1024", "recall_long_4096", "recall_chat", "recall_long_chat")
-SHORT_DOCUMENTS, SHORT_CHATS, LONG_CHATS = 16_000, 4_000, 1_200
+SHORT_DOCUMENTS, SHORT_CHATS, LONG_CHATS = 24_000, 4_000, 1_200
 LONG_DOCUMENTS = {"recall_long_1024": (4_000, 1024), "recall_long_4096": (1_500, 4096)}  # documents, tokens
 CHARS_PER_TOKEN = 3.5  # of a few thousand byte-pair ranks on this text
 FACT_TOKENS = 14
+FILLER_TOKENS = 26
 SHORT_TOKENS = 220
 PASSAGE_SHARE = 0.25
 TRAINING_VALUES = tuple(value for value in VALUES if not is_held_out(value))
@@ -77,31 +78,33 @@ def _name(words: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def _short(source: str, index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
-    """Facts, or words in random order, said again and again.
+    """Facts, or words in random order, said again and again, in documents of all lengths.
 
-    A random passage can only be continued by looking back, at every one of its tokens: it teaches copying in general.
+    A random passage can only be continued by looking back, at every one of its tokens: it teaches copying in general. Most
+    documents are short: where there is little to look at, looking anywhere at all already helps, and copying begins there.
     """
-    content = _repeated_passage(words, rng) if rng.random() < PASSAGE_SHARE else _repeated_facts(texts, words, rng)
+    room = int(SHORT_TOKENS * (FACT_TOKENS * 2 / SHORT_TOKENS) ** rng.random())  # evenly spread on a logarithmic scale
+    content = _repeated_passage(room, words, rng) if rng.random() < PASSAGE_SHARE else _repeated_facts(room, texts, words, rng)
     return document(f"recall-short-{index}", content)
 
 
-def _repeated_passage(words: Sequence[str], rng: np.random.Generator) -> str:
-    passage = " ".join(words[i] for i in rng.integers(len(words), size=rng.integers(6, 30)))
-    times = max(2, int(SHORT_TOKENS / (len(passage) / CHARS_PER_TOKEN + 1)))
+def _repeated_passage(room: int, words: Sequence[str], rng: np.random.Generator) -> str:
+    passage = " ".join(words[i] for i in rng.integers(len(words), size=rng.integers(2, max(3, room // 8))))
+    times = max(2, int(room / (len(passage) / CHARS_PER_TOKEN + 1)))
     return "\n".join([passage] * times)
 
 
-def _repeated_facts(texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> str:
+def _repeated_facts(room: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> str:
     """One to six facts, mostly one or two, then the same again in random order, often with sentences between."""
-    facts = _facts(int(rng.choice([1, 1, 1, 2, 2, 3, 4, 6])), words, rng)
+    facts = _facts(min(int(rng.choice([1, 1, 1, 2, 2, 3, 4, 6])), room // (2 * FACT_TOKENS)), words, rng)
     filler_share = float(rng.choice([0.0, 0.3, 0.5]))
     names = list(facts)
     lines = [statement(name, facts[name]) for name in names]
-    room = SHORT_TOKENS - FACT_TOKENS * (len(lines) + 1)
-    while room > 0:
-        if rng.random() < filler_share:
-            lines.append(_piece(texts, 90, rng))
-            room -= round(len(lines[-1]) / CHARS_PER_TOKEN) + 1
+    room -= FACT_TOKENS * len(lines)
+    while room >= FACT_TOKENS:
+        if rng.random() < filler_share and room >= FACT_TOKENS + FILLER_TOKENS:
+            lines.append(_piece(texts, int(FILLER_TOKENS * CHARS_PER_TOKEN), rng))
+            room -= FILLER_TOKENS
         else:
             name = names[rng.integers(len(names))]
             lines.append(statement(name, facts[name]))
@@ -113,7 +116,7 @@ def _long(source: str, index: int, texts: Sequence[str], words: Sequence[str], r
     """A haystack up to the source's length: most documents hide one fact, the others two to four and ask for all."""
     facts = _facts(1 if rng.random() < 0.7 else int(rng.integers(2, 5)), words, rng)
     room = LONG_DOCUMENTS[source][1] - FACT_TOKENS * (2 * len(facts) + 1)
-    haystack = _scatter(facts, int(room * rng.uniform(0.5, 1.0) * CHARS_PER_TOKEN), texts, rng)
+    haystack = _scatter(facts, int(room * rng.uniform(0.25, 1.0) * CHARS_PER_TOKEN), texts, rng)
     asked = [list(facts)[i] for i in rng.permutation(len(facts))]
     content = "\n".join([haystack, *(statement(name, facts[name]) for name in asked)])
     return document(f"{source.replace('_', '-')}-{index}", content)

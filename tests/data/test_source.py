@@ -1,0 +1,101 @@
+"""A source gives every record at once and in an endless order that nothing but seed, name and epoch decides."""
+
+import json
+
+import pytest
+
+from kimivl.data.source import Source, key_of
+
+
+def texts(source: Source) -> list[str]:
+    return [source[row].content[0].text for row in range(len(source))]
+
+
+def order(source: Source, numbers: range, seed: int = 0) -> list[str]:
+    return [source.nth(number, seed).id for number in numbers]
+
+
+def test_records_are_read_in_any_order(write):
+    source = write("words", [{"content": "é" * number + "."} for number in range(1, 6)])
+    assert [source[row].content[0].text for row in (4, 0, 2, 4)] == ["ééééé.", "é.", "ééé.", "ééééé."]
+    assert len(source) == 5 and source[3].id == "words-3"
+
+
+@pytest.mark.parametrize("end", ["\n", "", "\r\n"])
+def test_the_last_line_needs_no_newline(root, end):
+    (root / "a").mkdir()
+    (root / "a" / "train.jsonl").write_bytes(f'{{"id": "1", "content": "x"}}\n{{"id": "2", "content": "y"}}{end}'.encode())
+    assert texts(Source(root, "a")) == ["x", "y"]
+
+
+def test_image_paths_are_relative_to_the_file(write, paint, root):
+    source = write("a", [{"content": [paint("a", "1.png", (8, 8))]}])
+    assert source[0].images[0].image == root / "a" / "1.png"
+
+
+def test_a_split_has_its_own_file(write):
+    write("a", [{"content": "x"}])
+    assert texts(write("a", [{"content": "held out"}], split="test_known")) == ["held out"]
+
+
+def test_a_missing_file_is_named_with_the_command_that_makes_it(root):
+    with pytest.raises(FileNotFoundError, match=r"data source 'fonts' has no file .*/fonts/train\.jsonl; .*kimivl data build"):
+        Source(root, "fonts")
+
+
+def test_an_empty_file_is_named(write):
+    with pytest.raises(ValueError, match=r"data source 'fonts': .*/fonts/train\.jsonl holds no records"):
+        write("fonts", [])
+
+
+@pytest.mark.parametrize("row", [-1, 2])
+def test_a_row_outside_is_named(write, row):
+    with pytest.raises(IndexError, match=rf"train\.jsonl has 2 records, there is no record {row}"):
+        write("a", [{"content": "x"}, {"content": "y"}])[row]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [(b"{}", "a JSON object with a string 'id'"), (b"", "not valid JSON"), (b'{"id": "\xff"}', r"not UTF-8 text \(byte 9 ")],
+)
+def test_a_bad_line_is_named_by_file_and_line(root, line, words):
+    (root / "a").mkdir()
+    good = json.dumps({"id": "1", "content": "x"}).encode()
+    (root / "a" / "train.jsonl").write_bytes(b"\n".join([good, line, good]))
+    source = Source(root, "a")
+    assert source[2].id == "1"
+    with pytest.raises(ValueError, match=rf"/a/train\.jsonl:2: .*{words}"):
+        source[1]
+
+
+def test_every_sample_comes_once_an_epoch_and_epochs_differ(write):
+    source = write("a", [{"content": "x"}] * 30)
+    epochs = [order(source, range(start, start + 30)) for start in (0, 30, 60)]
+    assert all(sorted(epoch) == sorted(f"a-{number}" for number in range(30)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_the_order_depends_on_seed_and_name_and_on_nothing_else(write):
+    first = write("a", [{"content": "x"}] * 30)
+    rows = [int(name.split("-")[1]) for name in order(first, range(60))]
+    other = write("b", [{"content": "y"}] * 30)
+    assert [int(name.split("-")[1]) for name in order(other, range(60))] != rows
+    assert [int(name.split("-")[1]) for name in order(first, range(60), seed=1)] != rows
+    again = write("a", [{"content": "different text"}] * 30)
+    assert [int(again.nth(number, 0).id.split("-")[1]) for number in reversed(range(60))] == rows[::-1]
+
+
+def test_all_orders_are_about_equally_likely(write):
+    """3 samples, 6 orders, 600 epochs: 100 each, give or take; 6 standard deviations are 55."""
+    source = write("a", [{"content": "x"}] * 3)
+    counts: dict[tuple[str, ...], int] = {}
+    for epoch in range(600):
+        found = tuple(order(source, range(3 * epoch, 3 * epoch + 3)))
+        counts[found] = counts.get(found, 0) + 1
+    assert len(counts) == 6 and all(45 < count < 155 for count in counts.values())
+
+
+def test_keys_are_the_same_on_every_machine():
+    """The order of a run is reproducible only while this number stands."""
+    assert key_of(1, "order", "text", 0) == key_of(1, "order", "text", 0) != key_of(1, "order", "text", 1)
+    assert key_of(0, "order", "a", 0) == 0x0
