@@ -1,4 +1,4 @@
-"""Data roots written by hand, and a processor without merges: the id of a text token is its byte, special tokens follow at 256."""
+"""Data roots written by hand, and a processor without merges: the id of a text token is its byte, special tokens follow."""
 
 import json
 from collections.abc import Iterable

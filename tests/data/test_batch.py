@@ -10,8 +10,8 @@ from kimivl.data.batch import Piece, pack
 def piece(name: str, ids: list[int], supervised: list[int], grids: list[tuple[int, int]]) -> Piece:
     count = sum(rows * columns for rows, columns in grids)
     patches = np.full((count, 3, 2, 2), ids[0], np.float32)
-    labels = np.array([*ids[1:], 99])
-    return Piece(f"source {name}", name, np.array(ids), labels, np.array(supervised, bool), patches, np.array(grids).reshape(-1, 2))
+    labels, weights = np.array([*ids[1:], 99]), np.array(supervised, bool)
+    return Piece(f"source {name}", name, np.array(ids), labels, weights, patches, np.array(grids).reshape(-1, 2))
 
 
 PIECES = [

@@ -232,7 +232,7 @@ class RecipeConfig(Config):
             if source is not None and source not in known:
                 raise ValueError(f"stage {stage.name}: {role} is {source!r}, which is neither an earlier stage nor an import")
             if source is not None and not self._gives(source, role, stage):
-                raise ValueError(f"stage {stage.name}: {role} is {source!r}, which has no such weights for a {stage.kind} stage")
+                raise ValueError(f"stage {stage.name}: {role} is {source!r}, which has no weights for kind {stage.kind!r}")
 
     def _gives(self, source: str, role: str, stage: StageConfig) -> bool:
         """Whether an import or an earlier stage holds what `stage` takes in this role (`train/build.py` reads it)."""

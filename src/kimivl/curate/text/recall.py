@@ -23,7 +23,7 @@ CHARS_PER_TOKEN = 3.5  # of a few thousand byte-pair ranks on this text
 FACT_TOKENS = 14
 FILLER_TOKENS = 26
 SHORT_TOKENS = 220
-PASSAGE_SHARE = 0.25
+PASSAGE_SHARE = 0.1
 TRAINING_VALUES = tuple(value for value in VALUES if not is_held_out(value))
 
 # Names that a fact can be about. Words and made-up names (below) join them, so that copying does not hang on a list.
