@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kimivl.ops import attention as attention_file
 from kimivl.ops.attention import attention, attention_reference
 from kimivl.ops.segments import ROW_STEP, SHORT, Segments
 
@@ -65,3 +66,13 @@ def test_the_result_keeps_the_dtype():
 def test_segments_that_do_not_cover_the_tokens_are_refused():
     with pytest.raises(ValueError, match="segments cover 4 tokens but the queries hold 5"):
         attention(*(torch.zeros(5, 1, 4) for _ in range(3)), Segments([4]), causal=True)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_probabilities_that_are_computed_again_give_the_same_gradients(monkeypatch, causal):
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(SHORT + 50, 2, 8, generator=generator) for _ in range(3)]
+    kept = run(attention, tensors, [SHORT + 50], causal)
+    monkeypatch.setattr(attention_file, "KEPT_WIDTH", 0)
+    for first, second in zip(run(attention, tensors, [SHORT + 50], causal), kept):
+        assert torch.equal(first, second)

@@ -32,3 +32,12 @@ def test_statistics_are_float32():
     out = rms_norm(ramp, torch.ones(4096), 1e-5)
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), rms_norm_reference(ramp.float(), torch.ones(4096), 1e-5), rtol=1e-2, atol=1e-2)
+
+
+def test_any_number_of_leading_dimensions():
+    x, gain = torch.randn(2, 3, 8, requires_grad=True), torch.randn(8, requires_grad=True)
+    rms_norm(x, gain, 1e-5).sum().backward()
+    flat, flat_gain = x.detach().flatten(0, 1).requires_grad_(), gain.detach().clone().requires_grad_()
+    rms_norm(flat, flat_gain, 1e-5).sum().backward()
+    torch.testing.assert_close(x.grad.flatten(0, 1), flat.grad)
+    torch.testing.assert_close(gain.grad, flat_gain.grad)

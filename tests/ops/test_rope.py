@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kimivl.ops.rope import rope_1d, rope_2d, rotate
+from kimivl.ops.rope import rope_1d, rope_2d, rotate, rotate_reference
 
 
 def angles(table: torch.Tensor) -> torch.Tensor:
@@ -67,3 +67,34 @@ def test_half_precision_is_turned_in_float32():
 
 def test_no_images_give_no_angles():
     assert rope_2d([], 12).shape == (0, 6, 2)
+
+
+def test_equals_the_definition_forward_and_backward():
+    x_THC, grad = torch.randn(2, 7, 3, 8).unbind(0)
+    table = rope_1d(torch.arange(7), 8, 10_000.0)
+    results = []
+    for function in (rotate, rotate_reference):
+        x = x_THC.clone().requires_grad_()
+        out = function(x, table)
+        out.backward(grad)
+        results.append((out, x.grad))
+    for fast, slow in zip(*results):
+        torch.testing.assert_close(fast, slow)
+
+
+def test_a_short_table_turns_the_last_channels_and_leaves_the_others():
+    x_THC = torch.randn(7, 3, 12, requires_grad=True)
+    table = rope_1d(torch.arange(7), 8, 10_000.0)
+    out = rotate(x_THC, table)
+    assert torch.equal(out[..., :4], x_THC[..., :4])
+    torch.testing.assert_close(out[..., 4:], rotate_reference(x_THC[..., 4:], table))
+    out.sum().backward()
+    assert torch.equal(x_THC.grad[..., :4], torch.ones(7, 3, 4))
+
+
+def test_the_input_is_left_alone():
+    """The rotation happens in place, on a copy."""
+    x_THC = torch.randn(4, 1, 8)
+    before = x_THC.clone()
+    rotate(x_THC, rope_1d(torch.arange(4), 8, 10_000.0))
+    assert torch.equal(x_THC, before)

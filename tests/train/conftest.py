@@ -140,10 +140,10 @@ def processor(make_recipe, tmp_path_factory) -> Processor:
 
 
 class Given:
-    """A loader of packs that a test made itself: the same ones in every step, or those of `packs[step]`."""
+    """A loader that gives the same packs in every step."""
 
-    def __init__(self, packs: list[PackedBatch]):
-        self.given, self.state = packs, LoaderState()
+    def __init__(self, given: list[PackedBatch]):
+        self.given, self.state = given, LoaderState()
 
     def packs(self, step: int) -> list[PackedBatch]:
         return self.given
@@ -151,17 +151,17 @@ class Given:
 
 @pytest.fixture
 def make_trainer(make_stage, make_recipe, processor, tmp_path):
-    """A trainer of one stage that starts at random; in `folder`, with packs of the loader unless they are given."""
+    """A trainer of one stage that starts at random; in `folder`, with the loader's packs unless some are given."""
 
     def make_trainer(
-        kind: str, folder: Path | None = None, packs: list[PackedBatch] | None = None, watch=None, recipe=None, **changes: Any
+        kind: str, folder: Path | None = None, given: list[PackedBatch] | None = None, watch=None, recipe=None, **changes: Any
     ) -> Trainer:
         run = Run(make_recipe(make_stage(kind, **changes), **(recipe or {})), tmp_path / "run")
         stage = run.recipe.stages[0]
         loader = Loader(stage, load_sources(run.recipe.data, stage), processor, run.recipe.seed)
         extra = {"watch": watch} if watch else {}
         trainer = Trainer(
-            stage, run.task(stage, processor), Given(packs) if packs else loader, folder or tmp_path / "stage", **extra
+            stage, run.task(stage, processor), Given(given) if given else loader, folder or tmp_path / "stage", **extra
         )
         (tmp_path / "run" / "recipe.json").unlink()  # the next trainer may be of another recipe
         return trainer

@@ -13,13 +13,18 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 
+class NotWritten(OSError):
+    """A folder could not be written; the message names it and the cause."""
+
+
 @contextmanager
 def replaced_folder(folder: str | Path) -> Iterator[Path]:
     """Gives an empty folder to write into; on leaving it takes the place of `folder`, on any error it disappears.
 
     Files of an earlier `folder` are not carried over: write everything that belongs together inside one `with`. Uses may
     be nested, for example a model's folder inside a checkpoint's.
-    Raises: OSError naming the folder and the cause (for example a full disk); what stood at `folder` before is intact then.
+    Raises: NotWritten, an OSError, naming the folder and the cause (for example a full disk); what stood at `folder` before is
+        intact then.
     """
     folder = Path(os.path.abspath(folder))
     new, previous = folder.with_name(f".{folder.name}.new"), _previous(folder)
@@ -32,8 +37,9 @@ def replaced_folder(folder: str | Path) -> Iterator[Path]:
             _sync(path)
         _swap(new, folder, previous)
     except (OSError, SafetensorError) as error:
+        cause = error.__cause__ if isinstance(error, NotWritten) else error  # of a nested use: only the outer folder is known
         advice = "What was there is unchanged; free some space or write elsewhere"
-        raise OSError(f"could not write {folder}: {error}. {advice}") from error
+        raise NotWritten(f"could not write {folder}: {cause}. {advice}") from cause
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

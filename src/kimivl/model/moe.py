@@ -57,8 +57,7 @@ class Experts(nn.Module):
         self.down_proj = nn.Parameter(torch.empty(count, width, inner))
 
     def forward(self, x_TD: Tensor, routing: Routing) -> Tensor:
-        w_in, w_out = self.gate_up_proj.to(x_TD.dtype), self.down_proj.to(x_TD.dtype)
-        return expert_ffn(x_TD, routing.experts_TK, routing.weights_TK, w_in, w_out)
+        return expert_ffn(x_TD, routing.experts_TK, routing.weights_TK, self.gate_up_proj, self.down_proj)
 
 
 class SwiGLU(nn.Module):

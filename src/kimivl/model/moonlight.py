@@ -17,6 +17,7 @@ from kimivl.config.model import TextConfig
 from kimivl.model.layers import Linear, RMSNorm
 from kimivl.model.moe import MoE, Routing, SwiGLU
 from kimivl.ops.attention import attention
+from kimivl.ops.cross_entropy import linear_cross_entropy
 from kimivl.ops.rope import rope_1d, rotate
 from kimivl.ops.segments import Segments
 
@@ -56,18 +57,16 @@ class LatentAttention(nn.Module):
         self.kv_b_proj = Linear(self.rank, self.heads * (self.nope + self.value), bias=False)
         self.o_proj = Linear(self.heads * self.value, width, bias=False)
 
-    def _queries_and_latents(self, x_TD: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(query without position, rotated query, latent, rotated shared key)"""
-        q_nope, q_rope = self.q_proj(x_TD).unflatten(-1, (self.heads, -1)).split([self.nope, self.rope], dim=-1)
+    def _queries_and_latents(self, x_TD: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(queries, their last channels rotated; latent; rotated shared key)"""
+        query_THC = rotate(self.q_proj(x_TD).unflatten(-1, (self.heads, -1)), table)
         latent_TR, key_TC = self.kv_a_proj_with_mqa(x_TD).split([self.rank, self.rope], dim=-1)
-        key_T1C = rotate(key_TC[:, None], table)
-        return q_nope, rotate(q_rope, table), self.kv_a_layernorm(latent_TR), key_T1C
+        return query_THC, self.kv_a_layernorm(latent_TR), rotate(key_TC[:, None], table)
 
     def forward(self, x_TD: Tensor, table: Tensor, segments: Segments) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Attends within packed segments. Returns the output and what a cache would keep of each token."""
-        q_nope, q_rope, latent_TR, key_T1C = self._queries_and_latents(x_TD, table)
+        query, latent_TR, key_T1C = self._queries_and_latents(x_TD, table)
         k_nope, value = self.kv_b_proj(latent_TR).unflatten(-1, (self.heads, -1)).split([self.nope, self.value], dim=-1)
-        query = torch.cat([q_nope, q_rope], dim=-1)
         key = torch.cat([k_nope, key_T1C.expand(-1, self.heads, -1)], dim=-1)
         attended_THC = attention(query, key, value, segments, causal=True)
         return self.o_proj(attended_THC.flatten(1)), (latent_TR, key_T1C[:, 0])
@@ -79,7 +78,8 @@ class LatentAttention(nn.Module):
             place_B: where each row's new token stands in the cache; the row sees places up to and including it.
             cache: written at `place_B`.
         """
-        q_nope, q_rope, latent_BR, key_B1C = self._queries_and_latents(x_BD, table)
+        query_BHC, latent_BR, key_B1C = self._queries_and_latents(x_BD, table)
+        q_nope, q_rope = query_BHC.split([self.nope, self.rope], dim=-1)
         row_B = torch.arange(len(place_B), device=place_B.device)
         cache.latent_BLR[row_B, place_B] = latent_BR.to(cache.latent_BLR.dtype)
         cache.key_BLC[row_B, place_B] = key_B1C[:, 0].to(cache.key_BLC.dtype)
@@ -163,6 +163,10 @@ class Moonlight(nn.Module):
     def logits(self, hidden_TD: Tensor) -> Tensor:
         """[T, V] fp32."""
         return self.lm_head(hidden_TD).float()
+
+    def losses(self, hidden_TD: Tensor, labels_T: Tensor) -> Tensor:
+        """Cross-entropy of each token against its label, fp32 [T]; `token_losses(logits(…))` in one, and faster."""
+        return linear_cross_entropy(hidden_TD, self.lm_head.weight, labels_T)
 
     def _angles(self, position_T: Tensor) -> Tensor:
         return rope_1d(position_T, self.config.qk_rope_head_dim, self.config.rope_theta)

@@ -7,6 +7,7 @@ Angles are fp32; the rotation happens in fp32 and is cast back.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,17 +42,48 @@ def rope_2d(grids: Sequence[tuple[int, int]], channels: int, device: torch.devic
     return _cos_sin(torch.cat(angles) if angles else torch.zeros(0, channels // 2, device=device))
 
 
+def rotate_reference(x_THC: Tensor, table: Tensor) -> Tensor:
+    """The definition of `rotate`, pair by pair, for a table that covers all channels."""
+    even, odd = x_THC.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = table[:, None].unbind(-1)
+    # cos and sin are fp32, so the products are too.
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x_THC.dtype)
+
+
 def rotate(x_THC: Tensor, table: Tensor) -> Tensor:
     """Turns adjacent channel pairs of every head by the angles of `rope_1d` or `rope_2d`.
 
     Args:
         x_THC: [T, H, C]; the same angles serve all heads.
-        table: [T, C / 2, 2].
+        table: [T, pairs, 2]. If it has fewer pairs than a head, the last channels turn and those before stay.
     """
-    even, odd = x_THC.unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = table[:, None].unbind(-1)
-    # cos and sin are fp32, so the products are too.
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x_THC.dtype)
+    return _Rotate.apply(x_THC, torch.view_as_complex(table)[:, None])
+
+
+class _Rotate(torch.autograd.Function):
+    """A rotation is one complex product, and its backward turns the other way."""
+
+    @staticmethod
+    def forward(ctx: Any, x_THC: Tensor, turn_T1P: Tensor) -> Tensor:
+        ctx.save_for_backward(turn_T1P)
+        return _turned(x_THC, turn_T1P)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (turn_T1P,) = ctx.saved_tensors
+        return _turned(grads[0], turn_T1P.conj()), None
+
+
+def _turned(x_THC: Tensor, turn_T1P: Tensor) -> Tensor:
+    channels = 2 * turn_T1P.shape[-1]
+    exact = torch.promote_types(x_THC.dtype, torch.float32)
+    tail = x_THC[..., -channels:].to(exact, copy=True, memory_format=torch.contiguous_format)
+    torch.view_as_complex(tail.unflatten(-1, (-1, 2))).mul_(turn_T1P)
+    if channels == x_THC.shape[-1]:
+        return tail.to(x_THC.dtype)
+    out_THC = x_THC.clone(memory_format=torch.contiguous_format)
+    out_THC[..., -channels:] = tail
+    return out_THC
 
 
 def _cos_sin(angles: Tensor) -> Tensor:

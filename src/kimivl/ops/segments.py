@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 ROW_STEP = 16  # padded row lengths are multiples of this, so that few matmul shapes ever occur
+TILE = 128  # queries that attention works on at a time
 SHORT = 256  # segments up to this length are padded into batches, longer ones are attended one by one
 
 
@@ -34,16 +35,19 @@ class Block:
 
     @cached_property
     def causal_mask(self) -> Tensor:
-        """0 where a query may look, -inf at later places. Padding stands after every token, so it is later too. [L, L]"""
-        blocked_LL = torch.ones(self.width, self.width, dtype=torch.bool, device=self.length_B.device).triu(1)
-        return torch.zeros(blocked_LL.shape, device=blocked_LL.device).masked_fill_(blocked_LL, float("-inf"))
+        """0 where a query may look, -inf at later places. Padding stands after every token, so it is later too. [L, L]
+
+        At most [TILE, TILE], because later tiles of queries see the same on their own diagonal.
+        """
+        side = min(self.width, TILE)
+        return torch.full((side, side), float("-inf"), device=self.length_B.device).triu_(1)
 
     @cached_property
     def padding_mask(self) -> Tensor | None:
-        """0 at tokens, -inf at padding. [B, 1, 1, L], or None if every row is full."""
+        """0 at tokens, -inf at padding. [B, 1, L], or None if every row is full."""
         if self.padding_BL is None:
             return None
-        blocked = self.padding_BL[:, None, None, :]
+        blocked = self.padding_BL[:, None, :]
         return torch.zeros(blocked.shape, device=blocked.device).masked_fill_(blocked, float("-inf"))
 
 

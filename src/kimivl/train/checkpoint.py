@@ -21,7 +21,7 @@ from kimivl.optim.muon import MuonAdamW
 
 @dataclass
 class Progress:
-    """Where a stage stands. `step` updates are done; `seconds` of training went into them."""
+    """Where a stage stands. `step` updates are done; `seconds` went into them, with following the held-out loss and saving."""
 
     step: int
     seconds: float

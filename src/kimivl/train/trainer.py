@@ -53,24 +53,25 @@ class Trainer:
         metrics_file = MetricsFile(self.folder / "metrics.jsonl", progress.step)
         try:
             while progress.step < self.stage.steps:
-                metrics = self._timed_step(progress)
+                start = time.perf_counter()
+                metrics = self._timed_step(progress.step)
                 metrics |= self.watch(progress.step, metrics)
                 metrics_file.write(metrics)
                 progress.step += 1
                 if progress.step % self.stage.checkpoint_every == 0 and progress.step < self.stage.steps:
                     save_checkpoint(self.folder / "checkpoint", self.task.model, self.optimizer, progress)
+                progress.seconds += time.perf_counter() - start
         finally:
             metrics_file.close()
         return progress
 
-    def _timed_step(self, progress: Progress) -> dict[str, Any]:
+    def _timed_step(self, step: int) -> dict[str, Any]:
         start = time.perf_counter()
-        packs = self.loader.packs(progress.step)
-        metrics = self._step(progress.step, packs)
-        seconds = time.perf_counter() - start
-        progress.seconds += seconds
+        packs = self.loader.packs(step)
+        metrics = self._step(step, packs)
         tokens, patches = sum(len(pack.ids_T) for pack in packs), sum(len(pack.patches_P) for pack in packs)
-        return {"step": progress.step, **metrics, "tokens": tokens, "patches": patches, "seconds": seconds}
+        seconds = time.perf_counter() - start
+        return {"step": step, **metrics, "tokens": tokens, "patches": patches, "seconds": seconds}
 
     def _step(self, step: int, packs: list[PackedBatch]) -> dict[str, Any]:
         self.optimizer.zero_grad(set_to_none=True)

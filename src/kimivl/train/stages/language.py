@@ -11,7 +11,7 @@ from kimivl.config.recipe import StageKind
 from kimivl.data.batch import PackedBatch
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.moe import expert_load, sequence_balance_loss
-from kimivl.model.moonlight import DecoderOutput, token_losses
+from kimivl.model.moonlight import DecoderOutput
 from kimivl.train.stages.task import PackLoss, Task
 
 EVERYTHING = ("vision_tower.", "multi_modal_projector.", "language_model.")
@@ -45,8 +45,8 @@ def language_task(model: KimiVL, kind: StageKind) -> Task:
 def supervised_losses(model: KimiVL, output: DecoderOutput, batch: PackedBatch) -> tuple[Tensor, Tensor]:
     """Losses of the supervised tokens and their places: logits are computed only there. (fp32 [S], int64 [S])"""
     chosen_S = batch.weights_T.nonzero()[:, 0]
-    logits_SV = model.language_model.logits(output.hidden_TD.index_select(0, chosen_S))
-    return token_losses(logits_SV, batch.labels_T[chosen_S]), chosen_S
+    hidden_SD = output.hidden_TD.index_select(0, chosen_S)
+    return model.language_model.losses(hidden_SD, batch.labels_T[chosen_S]), chosen_S
 
 
 def loss_by_source(losses_S: Tensor, chosen_S: Tensor, batch: PackedBatch) -> dict[str, tuple[float, float]]:

@@ -31,8 +31,8 @@ def vit_task(model: CoCa, tokenizer: Tokenizer) -> Task:
     media_end, eos = tokenizer.special("<|media_end|>"), tokenizer.eos_id
 
     def pack_loss(batch: PackedBatch, step_weight: float, packs: int) -> PackLoss:
-        image_ND, features = model.image_embeddings(batch.patches_P, batch.grids)
         text_NL = caption_texts(batch, media_end, eos, model.text_encoder.config.max_position_embeddings)
+        image_ND, features = model.image_embeddings(batch.patches_P, batch.grids)
         contrast = siglip_loss(
             image_ND, model.text_embeddings(text_NL), model.logit_scale.exp(), model.logit_bias, equal_rows(text_NL)
         )

@@ -1,0 +1,140 @@
+"""Which weights go where: from earlier stages, from imports, or drawn by name."""
+
+import json
+
+import pytest
+import torch
+
+from kimivl.config.recipe import RecipeConfig
+from kimivl.model.kimi_vl import KimiVL
+from kimivl.model.layout import load_model, save_model, stored_tensors
+from kimivl.train.build import Builder, compute_dtype
+
+
+def builder(recipe: RecipeConfig, folder) -> Builder:
+    return Builder(recipe, folder, torch.float32)
+
+
+def stored(builder: Builder, stage: str, prefix: str) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in stored_tensors(builder.model_folder(stage)) if name.startswith(prefix)}
+
+
+def same(model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> bool:
+    """Whether the model's tensors of these names are these. Experts are stacked in memory and left out."""
+    state = model.state_dict()
+    names = [name for name in tensors if ".experts." not in name or "shared" in name]
+    return bool(names) and all(torch.equal(state[name], tensors[name]) for name in names)
+
+
+def test_initial_weights_are_keyed_by_name_whatever_the_stage(make_recipe, make_stage, tmp_path, moved):
+    """MoonViT is the same in stage 1's model, in a model of text alone, and wherever the stage stands; a seed changes it."""
+    stages = [make_stage("text"), make_stage("vit"), make_stage("joint")]
+    recipe = make_recipe(*stages)
+    first = builder(recipe, tmp_path).kimi_vl(recipe.stage("text")).state_dict()
+    last = builder(recipe, tmp_path).kimi_vl(recipe.stage("joint")).state_dict()
+    vit = builder(recipe, tmp_path).coca(recipe.stage("vit")).state_dict()
+    assert not moved(first, last)
+    shared = [name for name in first if name.startswith("vision_tower.")]
+    assert len(shared) > 10 and all(torch.equal(first[name], vit[name]) for name in shared)
+    other = builder(make_recipe(*stages, seed=4), tmp_path).kimi_vl(recipe.stage("text")).state_dict()
+    matrices = {name for name, tensor in first.items() if tensor.dim() > 1}
+    assert moved(first, other) == matrices
+
+
+def test_a_stage_takes_each_part_from_the_stage_that_it_names(finished):
+    """`align` trained MoonViT from `vit` on and left the language model of `text`; `vit` began with the decoder of `decoder`."""
+    build = finished.builder
+    align = build.kimi_vl(finished.recipe.stage("align"))
+    assert same(align, stored(build, "text", "language_model.")) and same(align, stored(build, "vit", "vision_tower."))
+    joint = build.kimi_vl(finished.recipe.stage("joint"))
+    assert all(
+        same(joint, stored(build, "align", part)) for part in ("language_model.", "vision_tower.", "multi_modal_projector.")
+    )
+    assert same(build.coca(finished.recipe.stage("vit")), stored(build, "decoder", "language_model."))
+
+
+def test_stage_1s_projector_is_not_handed_on(finished):
+    """It feeds the tiny decoder, whose width the language model need not have."""
+    align = finished.builder.kimi_vl(finished.recipe.stage("align"))
+    assert not same(align, stored(finished.builder, "vit", "multi_modal_projector."))
+    fresh = finished.builder.kimi_vl(finished.recipe.stage("text"))
+    names = [name for name in align.state_dict() if name.startswith("multi_modal_projector.")]
+    assert all(torch.equal(align.state_dict()[name], fresh.state_dict()[name]) for name in names)
+
+
+def test_a_trained_balance_bias_is_handed_on(finished):
+    joint = finished.builder.kimi_vl(finished.recipe.stage("joint"))
+    biases = [tensor for name, tensor in joint.named_buffers() if name.endswith("e_score_correction_bias")]
+    assert len(biases) == 2 and all(bias.abs().sum() > 0 for bias in biases)
+
+
+def test_the_rope_base_that_a_stage_sets_stays_in_force_and_is_written_down(finished):
+    """`long` sets it; `sft` comes after and says nothing."""
+    bases = {}
+    for stage in finished.recipe.stages:
+        if stage.kind != "vit":
+            config = json.loads((finished.builder.model_folder(stage.name) / "config.json").read_text())
+            bases[stage.name] = config["text_config"]["rope_theta"]
+    assert bases == {"text": 5e4, "decoder": 5e4, "align": 5e4, "joint": 5e4, "long": 8e5, "sft": 8e5}
+    assert finished.builder.kimi_vl(finished.recipe.stage("sft")).config.text_config.rope_theta == 8e5
+
+
+def test_the_context_in_the_config_grows_with_the_stages(finished):
+    """The model's own 64 until a stage trains on more."""
+    lengths = {}
+    for name in ("joint", "long", "sft"):
+        lengths[name] = load_model(finished.builder.model_folder(name)).config.text_config.max_position_embeddings
+    assert lengths == {"joint": 64, "long": 96, "sft": 96}
+
+
+def test_a_published_kimi_vl_gives_all_its_parts(make_recipe, make_stage, tmp_path, moved):
+    published = builder(make_recipe(make_stage("text"), seed=9), tmp_path).kimi_vl(make_recipe(make_stage("text")).stages[0])
+    save_model(published, tmp_path / "published")
+    imports = {"ours": {"kind": "kimi_vl", "folder": tmp_path / "published"}}
+    recipe = make_recipe(make_stage("sft", language="ours", vision="ours"), imports=imports)
+    assert not moved(published.state_dict(), builder(recipe, tmp_path).kimi_vl(recipe.stages[0]).state_dict())
+
+
+def test_an_import_of_another_shape_is_refused(finished, make_recipe, make_stage, tmp_path):
+    wide = make_recipe().model_config_
+    wide = wide.model_copy(update={"vision_config": wide.vision_config.model_copy(update={"intermediate_size": 64})})
+    imports = {"ours": {"kind": "kimi_vl", "folder": finished.builder.model_folder("sft")}}
+    recipe = make_recipe(make_stage("align", language="ours", vision="ours"), imports=imports, model=wide)
+    with pytest.raises(ValueError, match="(?s)sft/model: .*wrong shape: vision_tower.*wrong checkpoint for the config"):
+        builder(recipe, tmp_path).kimi_vl(recipe.stages[0])
+
+
+def test_the_caption_decoder_is_a_small_model_of_its_own(finished):
+    decoder = finished.builder.kimi_vl(finished.recipe.stage("decoder"))
+    assert isinstance(decoder, KimiVL) and decoder.config.text_config.num_hidden_layers == 1
+    assert decoder.config.vision_config == finished.recipe.model_config_.vision_config
+
+
+# The dtype of activations
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_a_dtype_that_the_recipe_names_is_taken(name, dtype):
+    assert compute_dtype(name) == dtype
+
+
+@pytest.mark.parametrize(
+    ("cuda", "abilities", "dtype"),
+    [
+        (True, {}, torch.bfloat16),
+        (False, {"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        (False, {"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+        (False, {"avx512_bf16": False, "amx_bf16": False, "avx512_f": True}, torch.float32),
+        (False, {}, torch.float32),
+    ],
+)
+def test_auto_is_bf16_where_the_processor_multiplies_it(monkeypatch, cuda, abilities, dtype):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
+    assert compute_dtype("auto") == dtype
+
+
+def test_models_compute_in_the_given_dtype_and_keep_fp32_weights(make_recipe, make_stage, tmp_path):
+    recipe = make_recipe(make_stage("text"))
+    model = Builder(recipe, tmp_path, torch.bfloat16).kimi_vl(recipe.stages[0])
+    assert model.dtype == torch.bfloat16 and {parameter.dtype for parameter in model.parameters()} == {torch.float32}
