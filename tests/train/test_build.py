@@ -34,6 +34,8 @@ def test_initial_weights_are_keyed_by_name_whatever_the_stage(make_recipe, make_
     last = builder(recipe, tmp_path).kimi_vl(recipe.stage("joint")).state_dict()
     vit = builder(recipe, tmp_path).coca(recipe.stage("vit")).state_dict()
     assert not moved(first, last)
+    one, two = (first[f"language_model.model.layers.{layer}.self_attn.o_proj.weight"] for layer in (0, 1))
+    assert one.shape == two.shape and not torch.equal(one, two)
     shared = [name for name in first if name.startswith("vision_tower.")]
     assert len(shared) > 10 and all(torch.equal(first[name], vit[name]) for name in shared)
     other = builder(make_recipe(*stages, seed=4), tmp_path).kimi_vl(recipe.stage("text")).state_dict()

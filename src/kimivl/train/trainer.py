@@ -51,16 +51,16 @@ class Trainer:
         progress = progress or Progress(0, 0.0, self.loader.state)
         self.loader.state = progress.loader
         metrics_file = MetricsFile(self.folder / "metrics.jsonl", progress.step)
+        started = time.perf_counter() - progress.seconds
         try:
             while progress.step < self.stage.steps:
-                start = time.perf_counter()
                 metrics = self._timed_step(progress.step)
                 metrics |= self.watch(progress.step, metrics)
                 metrics_file.write(metrics)
                 progress.step += 1
+                progress.seconds = time.perf_counter() - started
                 if progress.step % self.stage.checkpoint_every == 0 and progress.step < self.stage.steps:
                     save_checkpoint(self.folder / "checkpoint", self.task.model, self.optimizer, progress)
-                progress.seconds += time.perf_counter() - start
         finally:
             metrics_file.close()
         return progress
