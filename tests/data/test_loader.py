@@ -61,7 +61,7 @@ def samples(loader: Loader, steps: int, source: str) -> list[str]:
 
 @pytest.mark.parametrize(("tokens", "patches"), [(70, 1000), (1000, 43), (70, 43)])
 def test_budgets_are_never_exceeded_and_a_pack_is_closed_only_by_a_sample_that_does_not_fit(make_loader, tokens, patches):
-    """Samples have at most 32 tokens and 24 patches, so a pack lacks less than that of one budget; patches come in fours."""
+    """Samples have at most 32 tokens and 36 patches, so a pack lacks less than that of one budget; patches come in fours."""
     loader = make_loader(packs=3, steps=40, pack_tokens=tokens, pack_patches=patches, resolution=RISING)
     fullest = 0
     for step in range(40):
@@ -69,7 +69,7 @@ def test_budgets_are_never_exceeded_and_a_pack_is_closed_only_by_a_sample_that_d
         assert len(batches) == 3
         for batch in batches:
             assert len(batch.ids_T) <= tokens and len(batch.patches_P) <= patches
-            assert len(batch.ids_T) > tokens - 32 or len(batch.patches_P) > patches - 24
+            assert len(batch.ids_T) > tokens - 32 or len(batch.patches_P) > patches - 36
             assert max(batch.segments.lengths) <= 32
             assert sum(rows * columns for rows, columns in batch.grids) == len(batch.patches_P)
             fullest = max(fullest, len(batch.patches_P))
@@ -113,9 +113,15 @@ def test_each_sample_comes_once_an_epoch_in_its_sources_order(make_loader, root)
     docs = Source(root, "docs")
     loader = make_loader(mixture={"docs": 1}, pack_tokens=1000, steps=3, context=32)
     parts = {f"docs-{number}": -(-length // 32) for number, length in enumerate(LENGTHS)}
-    expected = [docs.nth(number, 0).id for number in range(100) for _ in range(parts[docs.nth(number, 0).id])]
+    walk = [docs.nth(number, 0, "stage").id for number in range(100)]
+    expected = [sample_id for sample_id in walk for _ in range(parts[sample_id])]
     found = samples(loader, 3, "docs")
     assert len(found) > 2 * sum(parts.values()) and found == expected[: len(found)]
+
+
+def test_another_stage_walks_in_another_order(make_loader):
+    first = samples(make_loader(mixture={"captions": 1}, steps=20), 20, "captions")
+    assert samples(make_loader(mixture={"captions": 1}, steps=20, name="other"), 20, "captions") != first
 
 
 def test_a_sources_order_does_not_depend_on_the_others(make_loader):

@@ -11,8 +11,8 @@ def texts(source: Source) -> list[str]:
     return [source[row].content[0].text for row in range(len(source))]
 
 
-def order(source: Source, numbers: range, seed: int = 0) -> list[str]:
-    return [source.nth(number, seed).id for number in numbers]
+def order(source: Source, numbers: range, seed: int = 0, stage: str = "joint") -> list[str]:
+    return [source.nth(number, seed, stage).id for number in numbers]
 
 
 def test_records_are_read_in_any_order(write):
@@ -75,14 +75,15 @@ def test_every_sample_comes_once_an_epoch_and_epochs_differ(write):
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-def test_the_order_depends_on_seed_and_name_and_on_nothing_else(write):
+def test_the_order_depends_on_seed_stage_and_name_and_on_nothing_else(write):
     first = write("a", [{"content": "x"}] * 30)
     rows = [int(name.split("-")[1]) for name in order(first, range(60))]
     other = write("b", [{"content": "y"}] * 30)
     assert [int(name.split("-")[1]) for name in order(other, range(60))] != rows
     assert [int(name.split("-")[1]) for name in order(first, range(60), seed=1)] != rows
+    assert [int(name.split("-")[1]) for name in order(first, range(60), stage="cooldown")] != rows
     again = write("a", [{"content": "different text"}] * 30)
-    assert [int(again.nth(number, 0).id.split("-")[1]) for number in reversed(range(60))] == rows[::-1]
+    assert [int(again.nth(number, 0, "joint").id.split("-")[1]) for number in reversed(range(60))] == rows[::-1]
 
 
 def test_all_orders_are_about_equally_likely(write):

@@ -1,5 +1,6 @@
 """Needle documents have the asked length, hide the fact at the asked depth, and ask for what was never told in training."""
 
+import json
 import re
 
 import numpy as np
@@ -76,12 +77,12 @@ def test_facts_of_training_are_not_asked_for(recipe):
     assert len(values) == len(VALUES) - 12 and VALUES[0] not in values and VALUES[11] not in values and VALUES[12] in values
 
 
-def test_names_and_numbers_used_anywhere_in_training_are_left_out(recipe, tmp_path):
+def test_names_and_values_told_anywhere_in_training_are_left_out(recipe, tmp_path):
     (tmp_path / "text").mkdir()
-    line = '{"id": "text-1234", "content": "In 1987 the code of Graz was 31415; see images/2222.png."}\n'
-    (tmp_path / "text" / "train.jsonl").write_text(line)
+    told = f"In 1987 the code of Graz was {VALUES[7]}."
+    (tmp_path / "text" / "train.jsonl").write_text(json.dumps({"id": "text-0", "content": told}) + "\n")
     mixture = (recipe.stages[0].mixture[0].model_copy(update={"weights": {"text": 1}}),)
     stage = recipe.stages[0].model_copy(update={"mixture": mixture})
     names, values = unused_facts(recipe.model_copy(update={"data": tmp_path, "stages": (stage,)}))
     assert "Graz" not in names and "Basel" in names
-    assert set(map("{:04d}".format, range(10_000))) - set(values) == {"1987"}
+    assert set(VALUES) - set(values) == {VALUES[7]}

@@ -35,7 +35,7 @@ class Loader:
 
     Args:
         sources: by name; all that the stage's mixture names.
-        seed: of the run; it decides the order of each source, which is the same in every stage.
+        seed: of the run; with the stage's name it decides the order of each source.
     """
 
     def __init__(self, stage: StageConfig, sources: Mapping[str, Source], processor: Processor, seed: int):
@@ -74,7 +74,7 @@ class Loader:
         return pieces[part], part + 1 == len(pieces)
 
     def _encode(self, name: str, number: int, limit: int | None) -> list[Piece]:
-        sample = self.sources[name].nth(number, self.seed)
+        sample = self.sources[name].nth(number, self.seed, self.stage.name)
         return cut(encode(sample, self.processor, limit), name, sample, self.stage.context)
 
     def _advance(self, name: str, is_last_part: bool) -> None:

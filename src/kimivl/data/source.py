@@ -1,4 +1,4 @@
-"""One data source: a JSONL file, read in an order that is a pure function of (seed, source, epoch).
+"""One data source: a JSONL file, read in an order that is a pure function of (seed, stage, source, epoch).
 
 What it is: random access to records and their order. Every sample appears once per epoch.
 What it is not: mixing sources (`mixture.py`).
@@ -47,15 +47,15 @@ class Source:
             raise ValueError(f"{where}: not UTF-8 text (byte {error.start + 1} of the line); save the file as UTF-8") from None
         return read_record(line, where, self.path.parent)
 
-    def nth(self, number: int, seed: int) -> Sample:
-        """The `number`-th sample of an endless walk: epoch after epoch, each in its own order."""
+    def nth(self, number: int, seed: int, stage: str) -> Sample:
+        """The `number`-th sample of a stage's endless walk: epoch after epoch, each in its own order."""
         epoch, place = divmod(number, self._count)
-        return self[int(_order(self._count, seed, self.name, epoch)[place])]
+        return self[int(_order(self._count, seed, stage, self.name, epoch)[place])]
 
 
 @lru_cache(maxsize=64)
-def _order(count: int, seed: int, name: str, epoch: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(key=key_of(seed, "order", name, epoch))).permutation(count)
+def _order(count: int, seed: int, stage: str, name: str, epoch: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=key_of(seed, "order", stage, name, epoch))).permutation(count)
 
 
 def key_of(*parts: object) -> int:
