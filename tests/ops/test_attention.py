@@ -76,3 +76,13 @@ def test_probabilities_that_are_computed_again_give_the_same_gradients(monkeypat
     monkeypatch.setattr(attention_file, "KEPT_WIDTH", 0)
     for first, second in zip(run(attention, tensors, [SHORT + 50], causal), kept):
         assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("value_width", [12, 8, 20])
+def test_the_way_of_other_devices_gives_the_same(value_width, causal):
+    lengths = [3, SHORT + 5, 1]
+    tensors = [torch.randn(sum(lengths), 2, width) for width in (12, 12, value_width)]
+    other = run(attention_file._one_by_one, tensors, lengths, causal)
+    for first, second in zip(other, run(attention, tensors, lengths, causal)):
+        torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-5)

@@ -14,7 +14,7 @@ S, D, V = 150, 12, 40
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     """64 rows a piece, so that 150 tokens make three."""
-    monkeypatch.setattr(cross_entropy, "PIECE_ELEMENTS", 64 * V)
+    monkeypatch.setattr(cross_entropy, "PIECE_ROWS", 64)
 
 
 def run(function, hidden, weight, labels):

@@ -3,10 +3,10 @@
 What it is: `attention`, used by MoonViT (bidirectional, one segment per image) and by the decoder (causal, one
 segment per document), with the dense-mask definition `attention_reference` beside it.
 What it is not: projections, rotary embedding or caches (`model/`), or decoding one token at a time (`engine/`).
-Facts: short segments of similar length run together as padded batches, long ones one by one. On CPU both go through matrix
+Facts: short segments of similar length run together as padded batches, long ones one by one. On CPU all go through matrix
 products over tiles of queries with an explicit softmax: torch's flash kernel takes up to twice as long, and its backward
 costs 0.25 ms per segment whatever its length. A causal tile does not touch later keys. Memory grows with the length, not
-with its square. On other devices long segments take scaled_dot_product_attention. Softmax is fp32 inside its kernel.
+with its square. On other devices each segment takes scaled_dot_product_attention. Softmax is fp32 inside its kernel.
 Measured in docs/performance.md.
 """
 
@@ -45,64 +45,80 @@ def attention(q_THC: Tensor, k_THC: Tensor, v_THC: Tensor, segments: Segments, c
         raise ValueError(f"segments cover {segments.total} tokens but the queries hold {q_THC.shape[0]}")
     if segments.total == 0:
         return v_THC
-    heads = q_THC.shape[1]
-    sizes = [block.rows * heads * block.width for block in segments.blocks]
-    q, k, v = (_ToSlots.apply(x_THC, segments).split(sizes) for x_THC in (q_THC, k_THC, v_THC))
-    pieces = zip(q, k, v, segments.blocks)
-    outputs = [_attend(q_SC, k_SC, v_SC, block, heads, causal) for q_SC, k_SC, v_SC, block in pieces]
-    return _ToTokens.apply(torch.cat(outputs), segments, heads)
+    if q_THC.device.type != "cpu":
+        return _one_by_one(q_THC, k_THC, v_THC, segments, causal)
+    return _Tiled.apply(q_THC, k_THC, v_THC, segments, causal)
 
 
-def _attend(q_SC: Tensor, k_SC: Tensor, v_SC: Tensor, block: Block, heads: int, causal: bool) -> Tensor:
-    """One block: slots in, slots out. Every (row, head) is a matrix of its own, [N, L, C]."""
-    q, k, v = (x_SC.view(block.rows * heads, block.width, -1) for x_SC in (q_SC, k_SC, v_SC))
-    if q.device.type != "cpu" and block.width > SHORT:
-        return _flash(q, k, v, causal).flatten(0, 1)
-    mask = block.causal_mask if causal else block.padding_mask
-    if mask is not None:
-        mask = (mask if causal else mask.repeat_interleave(heads, dim=0)).to(q.dtype)
-    return _Tiled.apply(q, k, v, mask, causal).flatten(0, 1)
-
-
-def _flash(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    missing = q.shape[-1] - v.shape[-1]
-    padded = F.pad(v, (0, missing)) if missing > 0 else v  # an unequal width leaves the flash kernel
-    return F.scaled_dot_product_attention(q[None], k[None], padded[None], is_causal=causal)[0, ..., : v.shape[-1]]
+def _one_by_one(q_THC: Tensor, k_THC: Tensor, v_THC: Tensor, segments: Segments, causal: bool) -> Tensor:
+    """torch's kernel for each segment; for devices where that kernel is the fast one."""
+    missing = q_THC.shape[-1] - v_THC.shape[-1]
+    padded = F.pad(v_THC, (0, missing)) if missing > 0 else v_THC  # an unequal width leaves the flash kernel
+    parts = zip(*(x_THC.transpose(0, 1)[None].split(segments.lengths, dim=2) for x_THC in (q_THC, k_THC, padded)))
+    outputs = [F.scaled_dot_product_attention(q, k, v, is_causal=causal) for q, k, v in parts]
+    return torch.cat(outputs, dim=2)[0].transpose(0, 1)[..., : v_THC.shape[-1]]
 
 
 class _Tiled(torch.autograd.Function):
-    """Attention of N matrices [L, C], a tile of queries after the other.
+    """The blocks of all segments, and in each block one tile of queries after the other.
 
-    `mask` is added to the scores: causal, to the square on the diagonal [L or TILE, the same]; else to all, [N, 1, L], or None.
+    Forward and backward are written out as one: between the operations of a hundred small blocks, autograd would cut and join
+    the slots again and again, and reading rows by index would be undone by adding them up one by one.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-        out, kept = torch.empty_like(v), []
-        for rows, tile, keys in _tiles(q, causal):
-            probabilities = _probabilities(q, k, mask, rows, tile, keys, causal)
-            out[rows, tile] = torch.bmm(probabilities, v[rows, keys])
-            if q.shape[1] <= KEPT_WIDTH and any(ctx.needs_input_grad):
-                kept.append(probabilities)
-        ctx.save_for_backward(q, k, v, mask, *kept)
-        ctx.causal = causal
-        return out
+    def forward(ctx: Any, q_THC: Tensor, k_THC: Tensor, v_THC: Tensor, segments: Segments, causal: bool) -> Tensor:
+        heads = q_THC.shape[1]
+        source, slot = segments.head_tables(heads)
+        q_SC, k_SC, v_SC = (x_THC.flatten(0, 1).index_select(0, source) for x_THC in (q_THC, k_THC, v_THC))
+        out_SC, kept = torch.empty_like(v_SC), []
+        for block, (q, k, v, out) in _blocks(segments, heads, q_SC, k_SC, v_SC, out_SC):
+            mask = _mask(block, heads, causal, q.dtype)
+            for rows, tile, keys in _tiles(q, causal):
+                probabilities = _probabilities(q, k, mask, rows, tile, keys, causal)
+                out[rows, tile] = torch.bmm(probabilities, v[rows, keys])
+                if block.width <= KEPT_WIDTH and any(ctx.needs_input_grad):
+                    kept.append(probabilities)
+        ctx.save_for_backward(q_SC, k_SC, v_SC, *kept)
+        ctx.heads, ctx.segments, ctx.causal = heads, segments, causal
+        return out_SC.index_select(0, slot).unflatten(0, (-1, heads))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        q, k, v, mask, *kept = ctx.saved_tensors
-        exact = torch.promote_types(q.dtype, torch.float32)
-        grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k, dtype=exact), torch.empty_like(v, dtype=exact)
-        for number, (rows, tile, keys) in enumerate(_tiles(q, ctx.causal)):
-            again = (q, k, mask, rows, tile, keys, ctx.causal)
-            probabilities = kept[number] if kept else _probabilities(*again)
-            grad = grads[0][rows, tile]
-            _collect(grad_v, torch.bmm(probabilities.mT, grad), rows, tile, keys)
-            grad_probabilities = torch.bmm(grad, v[rows, keys].mT)
-            grad_scores = torch._softmax_backward_data(grad_probabilities, probabilities, -1, q.dtype)
-            grad_q[rows, tile] = _scaled_bmm(grad_scores, k[rows, keys], q.shape[-1])
-            _collect(grad_k, _scaled_bmm(grad_scores.mT, q[rows, tile], q.shape[-1]), rows, tile, keys)
-        return grad_q, grad_k.to(k.dtype), grad_v.to(v.dtype), None, None
+        q_SC, k_SC, v_SC, *kept = ctx.saved_tensors
+        heads, segments, causal = ctx.heads, ctx.segments, ctx.causal
+        _, slot = segments.head_tables(heads)
+        # Padding slots have no gradient.
+        grad_SC = torch.zeros_like(v_SC).index_copy_(0, slot, grads[0].flatten(0, 1))
+        totals = torch.empty_like(q_SC), torch.empty_like(k_SC), torch.empty_like(v_SC)
+        unread = iter(kept)
+        for block, (q, k, v, grad, grad_q, grad_k, grad_v) in _blocks(segments, heads, q_SC, k_SC, v_SC, grad_SC, *totals):
+            mask = _mask(block, heads, causal, q.dtype)
+            sum_k, sum_v = _Sum(grad_k), _Sum(grad_v)
+            for rows, tile, keys in _tiles(q, causal):
+                kept_here = block.width <= KEPT_WIDTH
+                probabilities = next(unread) if kept_here else _probabilities(q, k, mask, rows, tile, keys, causal)
+                sum_v.add(torch.bmm(probabilities.mT, grad[rows, tile]), rows, tile, keys)
+                grad_probabilities = torch.bmm(grad[rows, tile], v[rows, keys].mT)
+                grad_scores = torch._softmax_backward_data(grad_probabilities, probabilities, -1, q.dtype)
+                grad_q[rows, tile] = _scaled_bmm(grad_scores, k[rows, keys], q.shape[-1])
+                sum_k.add(_scaled_bmm(grad_scores.mT, q[rows, tile], q.shape[-1]), rows, tile, keys)
+        grad_q_THC, grad_k_THC, grad_v_THC = (x_SC.index_select(0, slot).unflatten(0, (-1, heads)) for x_SC in totals)
+        return grad_q_THC, grad_k_THC, grad_v_THC, None, None
+
+
+def _blocks(segments: Segments, heads: int, *slots: Tensor) -> Iterator[tuple[Block, list[Tensor]]]:
+    """Each block's part of every tensor of slots; every (row, head) is a matrix of its own, [N, L, C]."""
+    sizes = [block.rows * heads * block.width for block in segments.blocks]
+    for block, *parts in zip(segments.blocks, *(x_SC.split(sizes) for x_SC in slots)):
+        yield block, [part.view(block.rows * heads, block.width, -1) for part in parts]
+
+
+def _mask(block: Block, heads: int, causal: bool, dtype: torch.dtype) -> Tensor | None:
+    """What is added to the scores. Causal: the square on a tile's diagonal. Else: [N, 1, L], None without padding."""
+    if causal:
+        return block.causal_mask.to(dtype)
+    return None if block.padding_mask is None else block.padding_mask.to(dtype).repeat_interleave(heads, dim=0)
 
 
 def _tiles(q: Tensor, causal: bool) -> Iterator[tuple[slice, slice, slice]]:
@@ -114,14 +130,6 @@ def _tiles(q: Tensor, causal: bool) -> Iterator[tuple[slice, slice, slice]]:
         for start in reversed(range(0, length, tile)):
             end = min(start + tile, length)
             yield slice(first, min(first + rows, count)), slice(start, end), slice(0, end if causal else length)
-
-
-def _collect(total: Tensor, part: Tensor, rows: slice, tile: slice, keys: slice) -> None:
-    """Adds up over the tiles of queries; the last queries come first and see every key."""
-    if tile.stop == total.shape[1]:
-        total[rows] = part
-    else:
-        total[rows, keys] += part
 
 
 def _probabilities(q: Tensor, k: Tensor, mask: Tensor | None, rows: slice, tile: slice, keys: slice, causal: bool) -> Tensor:
@@ -140,32 +148,23 @@ def _scaled_bmm(a: Tensor, b: Tensor, channels: int) -> Tensor:
     return torch.baddbmm(a.new_zeros(()), a, b, beta=0, alpha=channels**-0.5)
 
 
-class _ToSlots(torch.autograd.Function):
-    """[T, H, C] → the blocks' slots, [S, C]. Indexing's own backward adds row by row; here every token has one slot to read."""
+class _Sum:
+    """Adds up the keys' gradients over the tiles of queries, in fp32 if there are several; the result is in `total`.
 
-    @staticmethod
-    def forward(ctx: Any, x_THC: Tensor, segments: Segments) -> Tensor:
-        ctx.segments, ctx.heads = segments, x_THC.shape[1]
-        source, _ = segments.head_tables(ctx.heads)
-        return x_THC.flatten(0, 1).index_select(0, source)
+    The tile of the last queries comes first. It sees every key, so that it sets what the others add to.
+    """
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        _, slot = ctx.segments.head_tables(ctx.heads)
-        return grads[0].index_select(0, slot).unflatten(0, (-1, ctx.heads)), None  # padding is masked: no gradient there
+    def __init__(self, total: Tensor):
+        self.total = total
+        self.exact: Tensor | None = None
 
-
-class _ToTokens(torch.autograd.Function):
-    """The blocks' slots, [S, C] → [T, H, C]; padding is dropped."""
-
-    @staticmethod
-    def forward(ctx: Any, x_SC: Tensor, segments: Segments, heads: int) -> Tensor:
-        ctx.segments, ctx.heads, ctx.slots = segments, heads, x_SC.shape[0]
-        _, slot = segments.head_tables(heads)
-        return x_SC.index_select(0, slot).unflatten(0, (-1, heads))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        _, slot = ctx.segments.head_tables(ctx.heads)
-        grad_SC = grads[0].new_zeros(ctx.slots, grads[0].shape[-1])
-        return grad_SC.index_copy_(0, slot, grads[0].flatten(0, 1)), None, None
+    def add(self, part: Tensor, rows: slice, tile: slice, keys: slice) -> None:
+        if tile.start == 0 and tile.stop == self.total.shape[1]:
+            self.total[rows] = part
+        elif tile.stop == self.total.shape[1]:
+            self.exact = part.to(torch.promote_types(part.dtype, torch.float32))
+        else:
+            assert self.exact is not None
+            self.exact[:, keys] += part
+            if tile.start == 0:
+                self.total[rows] = self.exact

@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PIECE_ELEMENTS = 2**22  # logits that are worked on at a time: 16 MB in fp32
-PIECE_ROWS = 64  # and in multiples of this many rows, so that few matmul shapes ever occur
+PIECE_ROWS = 128  # tokens worked on at a time; measured, 64 to 320 are about equal for 2,816 and for 32,000 tokens
 
 
 def linear_cross_entropy_reference(hidden_SD: Tensor, weight_VD: Tensor, labels_S: Tensor) -> Tensor:
@@ -46,8 +45,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         losses_S = torch.empty(len(labels_S), dtype=exact, device=hidden_SD.device)
         # Holds the logits, then the loss's gradient by them.
         logits_SV = hidden_SD.new_empty(len(labels_S), len(weight_VD))
-        rows = max(1, PIECE_ELEMENTS // (PIECE_ROWS * len(weight_VD))) * PIECE_ROWS
-        for hidden, labels, losses, logits in zip(*(x.split(rows) for x in (hidden_SD, labels_S, losses_S, logits_SV))):
+        pieces = (x.split(PIECE_ROWS) for x in (hidden_SD, labels_S, losses_S, logits_SV))
+        for hidden, labels, losses, logits in zip(*pieces):
             torch.mm(hidden, weight_cast.T, out=logits)
             label = labels[:, None]
             score = logits.to(exact)

@@ -32,14 +32,18 @@ def rope_2d(grids: Sequence[tuple[int, int]], channels: int, device: torch.devic
         channels: of one head, a multiple of 4.
     Returns: [P, channels / 2, 2] fp32.
     """
+    # Each distinct grid is worked out once, however many images have it.
+    tables = {grid: _rope_of_grid(grid, channels, device) for grid in dict.fromkeys(grids)}
+    return torch.cat([tables[grid] for grid in grids]) if tables else torch.zeros(0, channels // 2, 2, device=device)
+
+
+def _rope_of_grid(grid: tuple[int, int], channels: int, device: torch.device | str) -> Tensor:
+    rows, columns = grid
     frequency = VISION_THETA ** (-torch.arange(0, channels, 4, dtype=torch.float32, device=device) / channels)
-    angles = []
-    for rows, columns in grids:
-        row_P = torch.arange(rows, device=device).repeat_interleave(columns)
-        column_P = torch.arange(columns, device=device).repeat(rows)
-        both = torch.stack([column_P[:, None] * frequency, row_P[:, None] * frequency], dim=-1)
-        angles.append(both.flatten(1))
-    return _cos_sin(torch.cat(angles) if angles else torch.zeros(0, channels // 2, device=device))
+    row_P = torch.arange(rows, device=device).repeat_interleave(columns)
+    column_P = torch.arange(columns, device=device).repeat(rows)
+    both = torch.stack([column_P[:, None] * frequency, row_P[:, None] * frequency], dim=-1)
+    return _cos_sin(both.flatten(1))
 
 
 def rotate_reference(x_THC: Tensor, table: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 What it is: the names, colours and outlines of shapes, `Scene` (what is where, in pixels) and `paint`.
 What it is not: the questions about a scene; `shapes.py` asks them.
-Facts: the first three shapes and eight colours are those of easy-VQA, so that what is learned here serves there.
+Facts: the first three shapes and the colours are those of easy-VQA, so that what is learned here serves there.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,11 @@ COLORS = {
     "black": (0, 0, 0),
     "teal": (0, 128, 128),
     "brown": (165, 42, 42),
-    "orange": (255, 140, 0),
-    "purple": (128, 0, 128),
-    "pink": (255, 105, 180),
 }
-SHAPES = ("circle", "rectangle", "triangle", "star", "diamond", "cross")
+SHAPES = ("circle", "rectangle", "triangle", "star")
 Palette = tuple[tuple[str, ...], tuple[str, ...]]  # kinds, colours
 EVERYTHING: Palette = (SHAPES, tuple(COLORS))
-EASY: Palette = (SHAPES[:3], tuple(COLORS)[:8])  # easy-VQA's
+EASY: Palette = (SHAPES[:3], tuple(COLORS))  # easy-VQA's
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 OVERSAMPLING = 4
 _ANGLES = np.linspace(0, 2 * np.pi, 60, endpoint=False) - np.pi / 2
@@ -71,13 +68,6 @@ def outline(kind: str, center: tuple[float, float], radius: float, rng: np.rando
     elif kind == "star":
         reach = np.where(np.arange(10) % 2 == 0, 1.0, 0.42)[:, None]
         unit = reach * _CIRCLE[::6]
-    elif kind == "diamond":
-        unit = np.array([[0, -1], [0.75, 0], [0, 1], [-0.75, 0]])
-    elif kind == "cross":
-        a, b = 0.33, 0.95
-        unit = np.array(
-            [[-a, -b], [a, -b], [a, -a], [b, -a], [b, a], [a, a], [a, b], [-a, b], [-a, a], [-b, a], [-b, -a], [-a, -a]]
-        )
     else:
         raise ValueError(f"no shape is called '{kind}': choose from {SHAPES}")
     return np.asarray(center) + radius * unit
