@@ -28,7 +28,7 @@ def test_three_samples_by_hand():
     assert batch.weights_T.tolist() == [1, 0, 1, 0, 1, 1, 1, 1, 0] and batch.weights_T.dtype == torch.float32
     assert batch.weight == 6.0
     assert batch.segments.lengths == [3, 2, 4]
-    assert batch.segments.cu_seqlens.tolist() == [0, 3, 5, 9]
+    assert batch.segments.starts == [0, 3, 5]
     assert batch.segments.id_T.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2]
     assert batch.segments.position_T.tolist() == [0, 1, 2, 0, 1, 0, 1, 2, 3]
     assert batch.grids == [(2, 4), (2, 2), (4, 2)]

@@ -1,6 +1,7 @@
 """The stream of packs: budgets, shares, the cutting of documents, and going on from a saved state."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def test_a_stream_goes_on_from_its_state_with_the_same_packs(make_loader, broken
     for step in range(broken_after):
         assert contents(first.packs(step)) == expected[step]
     second = make_loader(**settings)
-    second.state = LoaderState(**json.loads(json.dumps(first.state.to_json())))
+    second.state = LoaderState(**json.loads(json.dumps(asdict(first.state))))
     assert [contents(second.packs(step)) for step in range(broken_after, 10)] == expected[broken_after:]
 
 

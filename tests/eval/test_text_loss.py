@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kimivl.data.source import Source
-from kimivl.eval.text_loss import measure_text_loss, pretraining_context, text_packs
+from kimivl.eval.text_loss import measure_text_loss, text_packs
 from kimivl.model.layout import load_model
 from kimivl.ops.segments import Segments
 from kimivl.processor.processor import Processor
@@ -29,7 +29,7 @@ def test_equal_to_one_text_after_the_other(run, recipe):
 
 
 def test_context_is_that_of_pretraining(recipe):
-    assert pretraining_context(recipe) == 64  # long and sft have 256
+    assert recipe.pretraining_context == 64  # long and sft have 256
 
 
 def test_fewer_samples_are_the_first_ones(run, recipe):

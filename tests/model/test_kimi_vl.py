@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import Kimi_K25Config, Kimi_K25ForConditionalGeneration
 
 from kimivl.config.model import preset
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.layout import official_tensors
-from kimivl.model.moonlight import token_losses
 from kimivl.model.moonvit import PatchEmbed, merge_patches
 from kimivl.model.projector import Projector
 from kimivl.ops.segments import Segments
@@ -141,7 +141,7 @@ def gradients_of_the_loss(model: KimiVL, batches) -> dict[str, torch.Tensor]:
         hidden = model(ids, Segments([len(sample[0]) for sample in batch]), patches, grids).hidden_TD
         last = torch.tensor([len(sample[0]) for sample in batch]).cumsum(0) - 1
         predicts = torch.ones(len(ids), dtype=torch.bool).index_fill(0, last, False)
-        total = total + token_losses(model.language_model.logits(hidden[predicts]), ids.roll(-1)[predicts]).sum()
+        total = total + F.cross_entropy(model.language_model.logits(hidden[predicts]), ids.roll(-1)[predicts], reduction="sum")
     total.backward()
     return {"loss": total.detach()} | {name: parameter.grad for name, parameter in model.named_parameters()}
 

@@ -134,17 +134,9 @@ def test_slots_follow_the_ranks_in_the_official_order(tokenizer):
     for name, official in OFFICIAL_IDS.items():
         if "reserved" not in name:
             assert tokenizer.special(name) == official - shift
-    assert tokenizer.vocab_size == tokenizer.n_ranks + 256
+    assert tokenizer.vocab_size == tokenizer.n_ranks + 256 and tokenizer.pad_id == tokenizer.vocab_size - 1
     assert tokenizer.special(f"<|reserved_token_{163589 - shift}|>") == 163589 - shift
     assert tokenizer.stop_ids == {tokenizer.eos_id, tokenizer.im_end_id} == {163585 - shift, 163586 - shift}
-
-
-def test_padding_and_placeholders_are_never_to_be_generated_but_structure_is(tokenizer):
-    for name in ("[PAD]", "[UNK]", "[BOS]", "<|media_pad|>"):
-        assert tokenizer.special(name) in tokenizer.never_generated
-    assert tokenizer.pad_id == tokenizer.vocab_size - 1
-    assert not tokenizer.never_generated & tokenizer.stop_ids
-    assert all(id >= tokenizer.n_ranks for id in tokenizer.never_generated)
 
 
 def test_an_unknown_special_token_names_the_known_ones(tokenizer):

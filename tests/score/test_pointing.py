@@ -25,8 +25,18 @@ def test_two_numbers_in_any_wording_are_a_point(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "left", "0.35", "0.35 0.21 0.5 0.6", "1.35 0.21", "-0.1 0.2", "35% 21%", "0.3.5 0.21", "0.35.0.21", "nan nan",
-        "0,35 0,21", "35 21",
+        "",
+        "left",
+        "0.35",
+        "0.35 0.21 0.5 0.6",
+        "1.35 0.21",
+        "-0.1 0.2",
+        "35% 21%",
+        "0.3.5 0.21",
+        "0.35.0.21",
+        "nan nan",
+        "0,35 0,21",
+        "35 21",
     ],  # fmt: skip
 )
 def test_anything_else_is_none(text):

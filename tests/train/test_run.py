@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from kimivl.config.base import ConfigError
+from kimivl.model.atomic import write_atomic
 from kimivl.model.layout import load_model
 from kimivl.processor.processor import Processor
 from kimivl.train.metrics import read_metrics
-from kimivl.train.run import Run, write_atomic
+from kimivl.train.run import Run
 
 
 def names(folder: Path) -> set[str]:

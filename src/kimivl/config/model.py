@@ -85,10 +85,6 @@ class TextConfig(Config):
             raise ValueError(f"qk_rope_head_dim {self.qk_rope_head_dim} must be even: rotary embedding turns pairs")
         return self
 
-    @property
-    def qk_head_dim(self) -> int:
-        return self.qk_nope_head_dim + self.qk_rope_head_dim
-
 
 class TextEncoderConfig(Config):
     """The shape of stage 1's SigLIP text encoder. `projection_size`, the width of what is compared, is MoonViT's own width."""

@@ -25,6 +25,7 @@ from kimivl.curate.text import docs, library, recall
 from kimivl.curate.video import clips
 from kimivl.curate.vqa import easy_vqa
 from kimivl.curate.workshop import Workshop
+from kimivl.model.atomic import write_atomic
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def build_nano(
     manifest = {"seed": seed, "scale": scale, "fingerprints": fingerprints} | {
         key: {name: value for survey in surveys for name, value in survey[key].items()} for key in ("sources", "duplicates")
     }
-    _write_whole(root / "manifest.json", json.dumps(manifest, indent=1))
+    write_atomic(root / "manifest.json", json.dumps(manifest, indent=1))
     return manifest
 
 
@@ -128,14 +129,7 @@ def _build_group(root: Path, group: Group, seed: int, scale: float, fingerprint:
     shop = Workshop(root, group.name, seed, scale, advance)
     group.build(shop)
     shop.publish(group.sources)
-    _write_whole(
+    write_atomic(
         _marker(root, group),
         json.dumps({"fingerprint": fingerprint, "survey": duplicates.survey(root, group.sources, shop.pixel_hashes)}),
     )
-
-
-def _write_whole(path: Path, content: str) -> None:
-    """Write through a temporary name, so that a killed build leaves the old file or the new one."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(content, encoding="utf-8")
-    temporary.replace(path)

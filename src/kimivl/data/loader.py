@@ -6,9 +6,8 @@ What it is not: reading files (`source.py`) or rendering text and pictures (`pro
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kimivl.config.recipe import StageConfig
 from kimivl.data.batch import PackedBatch, Piece, pack
@@ -25,9 +24,6 @@ class LoaderState:
     drawn: dict[str, int] = field(default_factory=dict)
     parts_used: dict[str, int] = field(default_factory=dict)
     credits: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Loader:

@@ -19,12 +19,12 @@ from kimivl.eval.items import CONTROLS, Item, load_items
 from kimivl.eval.parts import Parts, Result, fingerprint
 from kimivl.eval.progress import Advance, Lines, no_lines
 from kimivl.eval.uncertainty import interval
+from kimivl.model.atomic import write_atomic
 from kimivl.processor.processor import Encoded
 from kimivl.score.characters import character_edits
 from kimivl.score.exact import exact
 from kimivl.score.pointing import point_in_box
 from kimivl.train.build import compute_dtype
-from kimivl.train.run import write_atomic
 
 BATCH = 512  # prompts handed to the engine at a time: their pictures are in memory together
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kimivl.train.run import write_atomic
+from kimivl.model.atomic import write_atomic
 
 Result = dict[str, Any]
 

@@ -16,7 +16,8 @@ from kimivl.eval.goals import Goal, percent, reached
 from kimivl.eval.page import grid, heading, heat_map, page, panel, paragraph, section, table
 from kimivl.eval.report_training import optimizers, stages, training
 from kimivl.eval.summary import at
-from kimivl.train.run import Run, write_atomic
+from kimivl.model.atomic import write_atomic
+from kimivl.train.run import Run
 
 Summary = dict[str, Any]
 SET_TITLES = {

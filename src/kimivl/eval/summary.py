@@ -25,9 +25,10 @@ from kimivl.eval.haystack import Needle
 from kimivl.eval.needle import make_needles, measure_needles
 from kimivl.eval.parts import Parts, Result, fingerprint
 from kimivl.eval.progress import Lines, progress_lines
-from kimivl.eval.text_loss import measure_text_loss, pretraining_context
+from kimivl.eval.text_loss import measure_text_loss
+from kimivl.model.atomic import write_atomic
 from kimivl.processor.processor import Processor
-from kimivl.train.run import Run, write_atomic
+from kimivl.train.run import Run
 
 HEADLINE_MULTIPLE = 4
 
@@ -67,7 +68,7 @@ class _Measurements:
 
     def text_loss(self, name: str, stage: str) -> float:
         model = self._model(stage)
-        inputs = self._inputs(model) | {"context": pretraining_context(self.recipe)}
+        inputs = self._inputs(model) | {"context": self.recipe.pretraining_context}
 
         def measure() -> Result:
             return measure_text_loss(model, self.recipe, self.run.dtype, self.lines(name, 1))

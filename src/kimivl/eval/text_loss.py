@@ -34,15 +34,10 @@ def text_packs(recipe: RecipeConfig, processor: Processor, samples: int | None =
     """The first `samples` texts of the held-out split, or all of it, packed. Raises: FileNotFoundError naming the split."""
     assert recipe.held_out_text is not None  # the caller's check
     source = Source(recipe.data, recipe.held_out_text.source, recipe.held_out_text.split)
-    context = pretraining_context(recipe)
+    context = recipe.pretraining_context
     return held_out_packs(source, processor, context, max(context, PACK_TOKENS), samples or len(source))
 
 
 def text_loss(model: KimiVL, packs: list[PackedBatch]) -> Result:
     """The mean loss over all tokens of the packs."""
     return {"loss": mean_loss(model, packs), "tokens": int(sum(pack.weight for pack in packs))}
-
-
-def pretraining_context(recipe: RecipeConfig) -> int:
-    """The shortest context of the stages that train on text."""
-    return min(stage.context for stage in recipe.stages if stage.kind != "vit")

@@ -1,13 +1,14 @@
-"""Folders that appear whole or not at all.
+"""Folders and files that appear whole or not at all.
 
-What it is: `replaced_folder`, used for everything that is saved as a folder of files (weights, models, checkpoints).
+What it is: `replaced_folder`, for everything that is saved as a folder of files (weights, models, checkpoints), and
+`write_atomic`, for single small files.
 What it is not: a lock; one process writes a folder at a time.
 """
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -78,3 +79,16 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """A small file that is there whole or not at all. Raises: OSError naming it; what stood there before is intact then."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text)
+        new.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            new.unlink()
+        raise OSError(f"could not write {path}: {error}") from error

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kimivl.config.model import TextConfig
@@ -165,13 +164,8 @@ class Moonlight(nn.Module):
         return self.lm_head(hidden_TD).float()
 
     def losses(self, hidden_TD: Tensor, labels_T: Tensor) -> Tensor:
-        """Cross-entropy of each token against its label, fp32 [T]; `token_losses(logits(…))` in one, and faster."""
+        """Cross-entropy of each token against its label, fp32 [T], without logits of all tokens at once."""
         return linear_cross_entropy(hidden_TD, self.lm_head.weight, labels_T)
 
     def _angles(self, position_T: Tensor) -> Tensor:
         return rope_1d(position_T, self.config.qk_rope_head_dim, self.config.rope_theta)
-
-
-def token_losses(logits_TV: Tensor, labels_T: Tensor) -> Tensor:
-    """Cross-entropy of each token, fp32 [T]."""
-    return F.cross_entropy(logits_TV.float(), labels_T, reduction="none")

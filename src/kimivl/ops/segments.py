@@ -80,11 +80,6 @@ class Segments:
         return starts
 
     @cached_property
-    def cu_seqlens(self) -> Tensor:
-        """Boundaries as variable-length attention kernels take them: int32 [segments + 1]."""
-        return torch.tensor([*self.starts, self.total], dtype=torch.int32, device=self.device)
-
-    @cached_property
     def id_T(self) -> Tensor:
         """The number of the segment that each token belongs to. int64 [T]"""
         lengths = torch.tensor(self.lengths, device=self.device)

@@ -90,9 +90,6 @@ class Tokenizer:
         self.unk_id = self.special("[UNK]")
         # Turns end with <|im_end|>, documents with [EOS]; the official generation_config names only the latter.
         self.stop_ids = frozenset({self.eos_id, self.im_end_id})
-        # No answer or document that we train on contains these, so a sampler has to mask them.
-        unnamed = {id for name, id in self._specials.items() if name.startswith("<|reserved_token_")}
-        self.never_generated = frozenset(unnamed | {self.bos_id, self.media_pad_id, self.pad_id, self.unk_id})
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":

@@ -11,7 +11,6 @@ result (`eval/`), or the command line.
 
 import json
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from kimivl.config.recipe import RecipeConfig, StageConfig
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, held_out_packs, load_sources
 from kimivl.data.source import Source
-from kimivl.model.atomic import replaced_folder
+from kimivl.model.atomic import replaced_folder, write_atomic
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.layout import save_model, save_weights
 from kimivl.processor.processor import Processor
@@ -58,7 +57,7 @@ class Run:
         return (self.stages_folder / stage.name / "finished.json").exists()
 
     def finished(self, stage: StageConfig) -> dict[str, Any]:
-        """Seconds, steps and tokens of a finished stage."""
+        """Seconds and steps of a finished stage."""
         values: dict[str, Any] = json.loads((self.stages_folder / stage.name / "finished.json").read_text())
         return values
 
@@ -123,19 +122,6 @@ def _first_difference(old: str, new: str) -> str:
         if before != after:
             return f"there {before.strip()} here {after.strip()}"
     return "one has more keys"
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """A small file that is there whole or not at all. Raises: OSError naming it; what stood there before is intact then."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(text)
-        new.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            new.unlink()
-        raise OSError(f"could not write {path}: {error}") from error
 
 
 def _progress_bar() -> Progress:
