@@ -8,7 +8,7 @@ from torch import nn
 
 from kimivl.config.model import TextEncoderConfig
 from kimivl.model.coca import CoCa
-from kimivl.model.initialise import initialise
+from kimivl.model.initialise import initialise, position_waves
 from kimivl.model.kimi_vl import KimiVL
 
 
@@ -43,7 +43,7 @@ def test_another_seed_or_another_name_gives_other_weights(tiny, model):
     other = KimiVL(tiny)
     initialise(other, seed=8, std=0.02)
     constant = {name for name, value in model.state_dict().items() if value.unique().numel() == 1}
-    assert equal_names(model, other) == constant
+    assert equal_names(model, other) == constant | {"vision_tower.patch_embed.pos_emb.weight"}
     layers = model.language_model.model.layers
     assert not torch.equal(layers[1].self_attn.q_proj.weight, layers[2].self_attn.q_proj.weight)
 
@@ -55,13 +55,22 @@ def text_encoder(tiny) -> TextEncoderConfig:
     )  # fmt: skip
 
 
+def test_the_position_table_is_waves_along_rows_and_columns():
+    """The slowest wave is half a turn over the side, the fastest half a turn a cell; all have the size of a sine."""
+    table = position_waves(6, 10, 8)
+    assert table.shape == (6, 10, 8) and table.square().mean().item() == pytest.approx(0.5)
+    assert torch.equal(table[2, 0, :4], table[2, 7, :4]) and torch.equal(table[0, 5, 4:], table[4, 5, 4:])
+    assert table[1, 0, 0].item() == pytest.approx(math.sin(math.pi * 1.5 / 6), abs=1e-6)
+    assert table[0, 3, 5].item() == pytest.approx(math.sin(math.pi * 3.5), abs=1e-5)  # the faster of two waves
+    assert table[0, 3, 6].item() == pytest.approx(math.cos(math.pi * 3.5 / 10), abs=1e-6)
+
+
 def test_weights_have_the_asked_deviation_and_residual_outputs_a_smaller_one(tiny):
     """Depths 2 (vision), 3 (decoder) and 4 (text encoder) divide by √4, √6 and √8; the image head is no residual stream."""
     model = CoCa(tiny, text_encoder(tiny))
     initialise(model, seed=0, std=0.02)
     expected = {
         "vision_tower.patch_embed.proj.weight": 0.02,
-        "vision_tower.patch_embed.pos_emb.weight": 0.02,
         "vision_tower.encoder.blocks.1.wqkv.weight": 0.02,
         "vision_tower.encoder.blocks.1.wo.weight": 0.02 / math.sqrt(4),
         "vision_tower.encoder.blocks.0.mlp.fc0.weight": 0.02,

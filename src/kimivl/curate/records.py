@@ -32,12 +32,15 @@ def document(sample_id: str, content: str | Sequence[Part], meta: dict[str, Any]
     return record | ({"meta": meta} if meta else {})
 
 
-def chat(sample_id: str, turns: Sequence[tuple[str | Sequence[Part], str | Part]], meta: dict[str, Any] | None = None) -> Record:
-    """A conversation of (user content, answer) pairs; an answer may be a part, so that it can be spelled."""
+def chat(
+    sample_id: str, turns: Sequence[tuple[str | Sequence[Part], str | Part | Sequence[Part]]], meta: dict[str, Any] | None = None
+) -> Record:
+    """A conversation of (user content, answer) pairs; an answer may be one or more parts, so that it can be spelled."""
     messages: list[Record] = []
     for asked, answer in turns:
         messages.append({"role": "user", "content": asked if isinstance(asked, str) else list(asked)})
-        messages.append({"role": "assistant", "content": answer if isinstance(answer, str) else [answer]})
+        content = answer if isinstance(answer, str) else [answer] if isinstance(answer, dict) else list(answer)
+        messages.append({"role": "assistant", "content": content})
     record: Record = {"id": sample_id, "messages": messages}
     return record | ({"meta": meta} if meta else {})
 

@@ -4,7 +4,8 @@ What it is: `initialise` gives every parameter its starting value from a generat
 the value does not depend on the order of calls, on what else the model holds, or on the device.
 What it is not: loading a checkpoint (`layout.py`) or starting from other models (`imports.py`).
 Facts: normal weights with one standard deviation, residual outputs divided by √(2 · layers) so that the stream does not
-grow with depth (GPT-2's rule); the contrastive loss starts at scale 10 and bias −10 (SigLIP, §3.2 of its paper).
+grow with depth (GPT-2's rule); MoonViT's position table begins as waves, as the tables of trained ViTs end, instead of noise
+that places would first have to emerge from; the contrastive loss starts at scale 10 and bias −10 (SigLIP, §3.2 of its paper).
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 LOGIT_SCALE, LOGIT_BIAS = math.log(10.0), -10.0
+WAVE_SIZE = 0.3  # root mean square of the position table, the size of an embedded patch
 
 # The last linear map of each residual branch, by the names of the decoder, of MoonViT and of SigLIP's text encoder.
 _RESIDUAL_OUTPUTS = {
@@ -52,7 +54,24 @@ def _initial_value(model: nn.Module, name: str, shape: torch.Size, seed: int, st
         return torch.ones(shape)
     if len(shape) < 2:
         raise ValueError(f"{name} {tuple(shape)}: no rule gives this parameter an initial value; add one to model/initialise.py")
+    if name.endswith("pos_emb.weight"):
+        return WAVE_SIZE * math.sqrt(2) * position_waves(*shape)
     return torch.randn(shape, generator=_generator(seed, name)) * (std * _residual_factor(model, name))
+
+
+def position_waves(height: int, width: int, channels: int) -> Tensor:
+    """A table of sines and cosines, from half a wave over the whole side to half a wave over one cell. [height, width, channels]
+
+    The first half of the channels tells the row, the second half the column. `channels` is a multiple of 4.
+    """
+
+    def along(side: int) -> Tensor:
+        frequency_F = math.pi / side * torch.logspace(0, 1, channels // 4, base=side)
+        angle_NF = (torch.arange(side) + 0.5)[:, None] * frequency_F
+        return torch.cat([angle_NF.sin(), angle_NF.cos()], dim=1)
+
+    rows, columns = along(height)[:, None].expand(-1, width, -1), along(width)[None].expand(height, -1, -1)
+    return torch.cat([rows, columns], dim=-1)
 
 
 def _generator(seed: int, name: str) -> torch.Generator:

@@ -14,7 +14,9 @@ from kimivl.curate.scene.shapes import (
     caption,
     count_phrases,
     grounding,
+    places,
     point_text,
+    presence,
     training_scene,
     unique_names,
 )
@@ -43,8 +45,8 @@ def test_only_unambiguous_names_are_asked_for():
 
 def test_coordinates_are_shares_of_width_and_height():
     scene = scene_of("red circle", "blue circle")
-    assert point_text(scene.shapes[1], scene.size) == "0.30 0.50"
-    assert box_text(scene.shapes[1], scene.size) == "0.25 0.40 0.35 0.60"
+    assert point_text(scene.shapes[1], scene.size) == ".30 .50"
+    assert box_text(scene.shapes[1], scene.size) == ".25 .40 .35 .60"
 
 
 def test_counts():
@@ -78,15 +80,53 @@ def test_grounding_lines_point_into_their_object():
         scene = training_scene(rng)
         by_name = unique_names(scene)
         for line in "".join(p["text"] for p in grounding(scene, rng)).splitlines():
-            if ":" not in line:
+            if "." not in line:
                 continue  # nothing unambiguous in this scene: a caption instead
-            name, numbers = line.split(": ")
+            words, numbers = line.split(" .", 1)
+            name, numbers = named(words), f".{numbers}"
             values = np.array([float(n) for n in numbers.split()]) * (scene.size * (len(numbers.split()) // 2))
             x0, y0, x1, y1 = by_name[name].box
             if len(values) == 2:
                 assert x0 < values[0] < x1 and y0 < values[1] < y1
             else:
                 assert np.abs(values - by_name[name].box).max() <= 0.005 * max(scene.size) + 0.01
+
+
+def named(words: str) -> str:
+    """The name in a question that a label stands for."""
+    return words if words.split()[-1] in shapes.SHAPES else f"{words} shape"
+
+
+def test_places_are_the_quarters_of_the_picture():
+    for i in range(200):
+        rng = rng_for(0, "places", i)
+        scene = training_scene(rng)
+        by_name = unique_names(scene)
+        lines = "".join(part["text"] for part in places(scene, rng)).splitlines()
+        for line in lines if by_name else []:
+            *words, vertical, horizontal = line.split()
+            x0, y0, x1, y1 = by_name[named(" ".join(words))].box
+            assert (vertical == "top") == (y0 + y1 < scene.size[1]) and (horizontal == "left") == (x0 + x1 < scene.size[0])
+        assert len(lines) == max(len(by_name), 1)
+
+
+def test_presence_names_every_color_and_kind_once():
+    lines = dict(line.split() for line in presence(scene_of("red circle", "blue star"), rng_for(0, "presence")).splitlines())
+    assert {name for name, answer in lines.items() if answer == "yes"} == {"red", "blue", "circle", "star"}
+    assert len(lines) == len(shapes.SHAPES) + len(shapes.COLORS) and set(lines.values()) == {"yes", "no"}
+
+
+def test_the_shapes_of_a_pair_differ_in_color_and_kind(nano_root):
+    for places_of, points_of in zip(*(read_records(nano_root / source / "train.jsonl") for source in shapes.PAIR_SOURCES)):
+        locations = []
+        for line, point in zip(plain_text(places_of).splitlines(), plain_text(points_of).splitlines()):
+            name, vertical, horizontal = line.split()
+            label, x, y = point.split()
+            assert label == name
+            if ".50" not in (x, y):  # rounded, it no longer tells the side
+                assert (vertical == "top") == (float(y) < 0.5) and (horizontal == "left") == (float(x) < 0.5)
+            locations.append((name, x, y))
+        assert len(locations) == len(set(locations)) == 2
 
 
 def test_the_pointing_test_names_one_object_and_its_box_holds_the_answer(nano_root):

@@ -1,14 +1,17 @@
 """Questions about rendered scenes whose answers are exact: naming, counting, pointing, boxes, yes and no.
 
-What it is: `build`, which draws scenes and writes documents (`scenes_caption`, `scenes_grounding`, `scenes_qa`; tests
-`scenes_grounding/test_pointing`, `scenes_qa/test_counting`) and chats (`scenes_chat`) about the same pictures.
+What it is: `build`, which draws scenes and writes documents (`scenes_caption`, `scenes_presence`, `scenes_places`,
+`scenes_grounding`, `scenes_qa`; tests `scenes_grounding/test_pointing`, `scenes_qa/test_counting`) and chats (`scenes_chat`)
+about the same pictures; and pictures of two shapes (`pairs_places`, `pairs_grounding`), where finding the named one is learned.
 What it is not: a copy of easy-VQA; pictures and most wordings are ours.
-Facts: coordinates are x then y, shares of the picture's own width and height (not of a padded one), two decimals, spelled.
-An object is only asked for by a name that fits it alone.
+Facts: coordinates are x then y, shares of the picture's own width and height (not of a padded one), two decimals without the
+zero in front of them, spelled. They stand directly behind what they locate, because a small model learns to look for a thing
+at the word that names it long before it learns to carry the name along (docs/nano.md). An object is only asked for by a name
+that fits it alone.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -17,11 +20,14 @@ from kimivl.curate.records import Part, Record, chat, document, image, join_line
 from kimivl.curate.scene.drawing import COLORS, EASY, EVERYTHING, SHAPES, Scene, Shape, paint, random_scene
 from kimivl.curate.workshop import Workshop
 
-SOURCES = ("scenes_caption", "scenes_grounding", "scenes_qa", "scenes_chat")
-SCENES, TEST_ITEMS = 24_000, 500
+SCENE_SOURCES = ("scenes_caption", "scenes_presence", "scenes_places", "scenes_grounding", "scenes_qa", "scenes_chat")
+PAIR_SOURCES = ("pairs_places", "pairs_grounding")
+SOURCES = SCENE_SOURCES + PAIR_SOURCES
+SCENES, PAIRS, TEST_ITEMS = 24_000, 12_000, 500
 SINGLE_SHARE = 0.45  # scenes with one shape, like easy-VQA's
 SIZES = ((64, 64), (80, 64), (64, 80), (80, 80))
 RADII = (8.0, 13.0)
+PAIR_SIZE, PAIR_RADII = (32, 32), (5.0, 7.0)  # small pictures: finding is learned from as many of them as possible
 SINGLE_RADII = (4.5, 15.0)
 YES_NO = (  # wording, whether "yes" means that the thing is there
     ("is there a {}?", True),
@@ -35,31 +41,69 @@ YES_NO = (  # wording, whether "yes" means that the thing is there
     ("is it true that there is no {}?", False),
 )
 
-Turn = tuple[str, str | Part]
+Answer = str | Part | list[Part]
+Turn = tuple[str, Answer]
 T = TypeVar("T")
 
 
 def build(shop: Workshop) -> None:
-    """Write the four sources."""
-    total = shop.count(SCENES)
-    lines: dict[str, list[Record]] = {source: [] for source in SOURCES}
-    for i in range(total):
-        rng = shop.rng("scenes", i)
-        scene = training_scene(rng)
-        name = f"{i:05d}"
-        path = shop.save_image(SOURCES[0], name, paint(scene))
-        for source in SOURCES[1:]:
-            shop.share_image(source, name, SOURCES[0])
-        lines["scenes_caption"].append(document(f"scenes-caption-{i}", [image(path), text(caption(scene))]))
-        lines["scenes_grounding"].append(document(f"scenes-grounding-{i}", [image(path), *grounding(scene, rng)]))
-        lines["scenes_qa"].append(document(f"scenes-qa-{i}", [image(path), *question_lines(scene, rng)]))
-        lines["scenes_chat"].append(conversation(f"scenes-chat-{i}", path, scene, rng))
-        shop.progress(i, total)
-    for source, records in lines.items():
-        shop.write(source, "train", records)
+    """Write all sources."""
+    scenes, pairs = shop.count(SCENES), shop.count(PAIRS)
+    _write_pictures(shop, SCENE_SOURCES, scenes, _scene_records, training_scene, lambda done: shop.progress(done, scenes + pairs))
+    _write_pictures(shop, PAIR_SOURCES, pairs, _pair_records, pair, lambda done: shop.progress(scenes + done, scenes + pairs))
     tests = range(shop.count(TEST_ITEMS))
     shop.write("scenes_grounding", "test_pointing", (_pointing_test(shop, i, shop.rng("scenes pointing test", i)) for i in tests))
     shop.write("scenes_qa", "test_counting", (_counting_test(shop, i, shop.rng("scenes counting test", i)) for i in tests))
+
+
+def _write_pictures(
+    shop: Workshop,
+    sources: tuple[str, ...],
+    total: int,
+    records_of: Callable[[str, str, Scene, np.random.Generator], list[Record]],
+    draw: Callable[[np.random.Generator], Scene],
+    advance: Callable[[int], None],
+) -> None:
+    """`total` pictures, each with one record in every source; the files are shared."""
+    family = sources[0].split("_")[0]
+    lines: list[list[Record]] = []
+    for i in range(total):
+        rng = shop.rng(family, i)
+        scene, name = draw(rng), f"{i:05d}"
+        path = shop.save_image(sources[0], name, paint(scene))
+        for source in sources[1:]:
+            shop.share_image(source, name, sources[0])
+        lines.append(records_of(str(i), path, scene, rng))
+        advance(i)
+    for source, records in zip(sources, zip(*lines)):
+        shop.write(source, "train", records)
+
+
+def _scene_records(number: str, path: str, scene: Scene, rng: np.random.Generator) -> list[Record]:
+    """One record for each of SCENE_SOURCES."""
+    contents = (
+        [text(caption(scene))],
+        [text(presence(scene, rng))],
+        places(scene, rng),
+        grounding(scene, rng),
+        question_lines(scene, rng),
+    )
+    documents = [
+        document(f"{source.replace('_', '-')}-{number}", [image(path), *content])
+        for source, content in zip(SCENE_SOURCES, contents)
+    ]
+    return [*documents, conversation(f"scenes-chat-{number}", path, scene, rng)]
+
+
+def _pair_records(number: str, path: str, scene: Scene, rng: np.random.Generator) -> list[Record]:
+    """One record for each of PAIR_SOURCES: colours mostly, kinds sometimes, so that one word says which shape is meant."""
+    named = [(shape.color if rng.random() < 0.7 else shape.kind, shape) for shape in _shuffled(list(scene.shapes), rng)]
+    words = text("\n".join(f"{name} {place(shape, scene.size)}" for name, shape in named))
+    points = join_lines(_located(name, point_text(shape, scene.size)) for name, shape in named)
+    return [
+        document(f"pairs-places-{number}", [image(path), words]),
+        document(f"pairs-grounding-{number}", [image(path), *points]),
+    ]
 
 
 def training_scene(rng: np.random.Generator) -> Scene:
@@ -76,6 +120,14 @@ def several(count: int, rng: np.random.Generator) -> Scene:
     if rng.random() < 0.4:
         palette = tuple(tuple(_shuffled(list(names), rng)[:most]) for names, most in zip(EVERYTHING, (2, 3)))  # type: ignore[assignment]
     return random_scene(count, SIZES[rng.integers(len(SIZES))], RADII, palette, rng)
+
+
+def pair(rng: np.random.Generator) -> Scene:
+    """Two shapes of different kinds and colours."""
+    while True:
+        scene = random_scene(2, PAIR_SIZE, PAIR_RADII, EVERYTHING, rng)
+        if len({shape.kind for shape in scene.shapes}) == len({shape.color for shape in scene.shapes}) == 2:
+            return scene
 
 
 def caption(scene: Scene) -> str:
@@ -99,14 +151,49 @@ def normalized_box(shape: Shape, size: tuple[int, int]) -> list[float]:
 
 
 def point_text(shape: Shape, size: tuple[int, int]) -> str:
-    """The middle of the shape's box, '0.34 0.56'."""
-    x0, y0, x1, y1 = normalized_box(shape, size)
-    return f"{(x0 + x1) / 2:.2f} {(y0 + y1) / 2:.2f}"
+    """The middle of the shape's box, '.34 .56'."""
+    return _shares(_middle(shape, size))
 
 
 def box_text(shape: Shape, size: tuple[int, int]) -> str:
-    """'0.25 0.40 0.43 0.72'."""
-    return " ".join(f"{value:.2f}" for value in normalized_box(shape, size))
+    """'.25 .40 .43 .72'."""
+    return _shares(normalized_box(shape, size))
+
+
+def place(shape: Shape, size: tuple[int, int]) -> str:
+    """The quarter of the picture that holds the middle of the shape, 'top left'."""
+    x, y = _middle(shape, size)
+    return f"{'top' if y < 0.5 else 'bottom'} {'left' if x < 0.5 else 'right'}"
+
+
+def _middle(shape: Shape, size: tuple[int, int]) -> tuple[float, float]:
+    x0, y0, x1, y1 = normalized_box(shape, size)
+    return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+def _shares(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.2f}".lstrip("0") for value in values)
+
+
+def label(name: str) -> str:
+    """A name as it stands in front of a place: 'red' for 'red shape', others as they are."""
+    return name.removesuffix(" shape")
+
+
+def _located(name: str, coordinates: str) -> list[Part]:
+    return [text(f"{label(name)} "), text(coordinates, spelled=True)]
+
+
+def presence(scene: Scene, rng: np.random.Generator) -> str:
+    """Lines 'red yes' and 'star no' for every colour and kind, in any order."""
+    there = {shape.color for shape in scene.shapes} | {shape.kind for shape in scene.shapes}
+    return "\n".join(f"{name} {'yes' if name in there else 'no'}" for name in _shuffled([*COLORS, *SHAPES], rng))
+
+
+def places(scene: Scene, rng: np.random.Generator) -> list[Part]:
+    """Lines 'red circle top left' for every name that fits one shape alone."""
+    names = _shuffled(list(unique_names(scene).items()), rng)
+    return [text("\n".join(f"{label(name)} {place(shape, scene.size)}" for name, shape in names) or caption(scene))]
 
 
 def count_phrases(scene: Scene, rng: np.random.Generator) -> list[tuple[str, int]]:
@@ -121,15 +208,14 @@ def count_phrases(scene: Scene, rng: np.random.Generator) -> list[tuple[str, int
 
 
 def grounding(scene: Scene, rng: np.random.Generator) -> list[Part]:
-    """Lines 'red circle: 0.34 0.56' (a point) or 'red circle: 0.25 0.40 0.43 0.72' (a box), each shape at most once.
+    """Lines 'red circle .34 .56' (a point) or 'red circle .25 .40 .43 .72' (a box), each shape at most once.
 
     A second name of the same shape could be answered by copying the line above.
     """
     one_name = {id(shape): (name, shape) for name, shape in _shuffled(list(unique_names(scene).items()), rng)}
     names = list(one_name.values())[:4]
     write = box_text if rng.random() < 0.15 else point_text
-    lines = [(text(f"{name}: "), text(write(shape, scene.size), spelled=True)) for name, shape in names]
-    return join_lines(lines) or [text(caption(scene))]
+    return join_lines(_located(name, write(shape, scene.size)) for name, shape in names) or [text(caption(scene))]
 
 
 def question_lines(scene: Scene, rng: np.random.Generator) -> list[Part]:
@@ -159,27 +245,28 @@ def _without_copies(turns: list[Turn]) -> list[Turn]:
     """No question twice, and no coordinates twice: the second could be copied from the text instead of seen."""
     kept: dict[str, Turn] = {}
     for question, answer in turns:
-        is_coordinates = not isinstance(answer, str) and " " in answer["text"]
-        kept.setdefault(answer["text"] if is_coordinates else question, (question, answer))  # type: ignore[index]
+        coordinates = answer[-1]["text"] if isinstance(answer, list) else None
+        kept.setdefault(coordinates or question, (question, answer))
     return list(kept.values())
 
 
 def _point(scene: Scene, rng: np.random.Generator) -> Turn | None:
-    names = list(unique_names(scene).items())
-    if not names:
-        return None
-    name, shape = _one(names, rng)
-    return _one(("Point to the {}.", "Point to the {}.", "Where is the {}?"), rng).format(name), text(
-        point_text(shape, scene.size), spelled=True
-    )
+    return _locate(scene, ("Point to the {}.", "Point to the {}.", "Where is the {}?"), point_text, rng)
 
 
 def _box(scene: Scene, rng: np.random.Generator) -> Turn | None:
+    return _locate(scene, ("Give the box of the {}.",), box_text, rng)
+
+
+def _locate(
+    scene: Scene, wordings: Sequence[str], write: Callable[[Shape, tuple[int, int]], str], rng: np.random.Generator
+) -> Turn | None:
+    """A question for one shape, answered by its label and its coordinates: 'red circle .34 .56'."""
     names = list(unique_names(scene).items())
     if not names:
         return None
     name, shape = _one(names, rng)
-    return f"Give the box of the {name}.", text(box_text(shape, scene.size), spelled=True)
+    return _one(wordings, rng).format(name), _located(name, write(shape, scene.size))
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Turn:
@@ -188,12 +275,13 @@ def _count(scene: Scene, rng: np.random.Generator) -> Turn:
 
 
 def _yes_no(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
-    """Half of the things asked for are there; colours, kinds and both are asked for."""
+    """Half of the things asked for are there. Kinds are asked for most: they are harder to see than colours."""
     wording, yes_means_there = _one(YES_NO, rng)
     there = {name for s in scene.shapes for name in (f"{s.color} {s.kind}", s.kind, f"{s.color} shape")}
-    every = [f"{c} {k}" for c in COLORS for k in SHAPES] if rng.random() < 0.25 else [*SHAPES, *(f"{c} shape" for c in COLORS)]
+    groups = ([f"{c} {k}" for c in COLORS for k in SHAPES], [*SHAPES], [*SHAPES], [f"{c} shape" for c in COLORS])
     present = rng.random() < 0.5
-    name = _one([name for name in every if (name in there) == present], rng)
+    fitting = [[name for name in group if (name in there) == present] for group in groups]
+    name = _one(_one([names for names in fitting if names], rng), rng)
     return wording.format(name), "yes" if present == yes_means_there else "no"
 
 
