@@ -43,7 +43,7 @@ class Group:
 GROUPS = (
     Group("text", 1, library.SOURCES, library.build, docs.DISTRIBUTIONS),
     Group("recall", 5, recall.SOURCES, recall.build, (), reads=("text",)),
-    Group("easy_vqa", 1, easy_vqa.SOURCES, easy_vqa.build, ("easy-vqa",)),
+    Group("easy_vqa", 2, easy_vqa.SOURCES, easy_vqa.build, ("easy-vqa",)),
     Group("words", 4, words.SOURCES, words.build, ("matplotlib", "pillow", "numpy"), reads=("text",)),
     Group("digits", 1, digits.SOURCES, digits.build, ("scikit-learn", "pillow", "numpy")),
     Group("scenes", 4, shapes.SOURCES, shapes.build, ("pillow", "numpy")),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kimivl.curate.vqa.easy_vqa import MOST_TURNS, _package_data, _questions, caption_of
+from kimivl.curate.vqa.easy_vqa import MOST_LINES, _package_data, _questions, caption_of
 from kimivl.curate.workshop import plain_text, read_records
 
 
@@ -30,21 +30,22 @@ def test_the_published_split_is_kept():
     assert (len(test), sum(map(len, test.values()))) == (1000, 9673)
 
 
-def test_every_turn_is_a_question_of_that_image(nano_root):
+def test_lines_are_questions_of_that_image(nano_root):
     data = json.loads((_package_data() / "train" / "questions.json").read_text())
-    records = read_records(nano_root / "easy_vqa" / "train.jsonl")
-    assert any(len(record["messages"]) > 6 for record in records)
-    for record in records:
-        number = int(record["id"].rsplit("-", 1)[1])
-        truth = [(q, a) for q, a, n in data if n == number]
-        turns = [(plain_text({"messages": [u]}), a["content"]) for u, a in zip(record["messages"][::2], record["messages"][1::2])]
-        assert set(turns) <= set(truth) and len(turns) == min(len(truth), MOST_TURNS)
+    for record in read_records(nano_root / "easy_vqa_qa" / "train.jsonl"):
+        truth = {f"Question: {q} Answer: {a}" for q, a, n in data if n == int(record["id"].rsplit("-", 1)[1])}
+        lines = plain_text(record).splitlines()
+        assert set(lines) <= truth and len(lines) == min(len(truth), MOST_LINES)
 
 
-def test_test_items_ask_one_question_and_keep_the_picture(nano_root):
-    for record in read_records(nano_root / "easy_vqa" / "test.jsonl"):
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_items_ask_one_question_and_keep_the_picture(nano_root, split):
+    """A second question about a picture could be answered from the words of the first."""
+    asked = {(q, a, n) for q, a, n in json.loads((_package_data() / split / "questions.json").read_text())}
+    for record in read_records(nano_root / "easy_vqa" / f"{split}.jsonl"):
         user, answer = record["messages"]
-        assert record["meta"]["answer"] == answer["content"]
         number = record["id"].split("-")[3]
+        assert (plain_text({"messages": [user]}), answer["content"], int(number)) in asked
+        assert record["meta"]["answer"] == answer["content"]
         kept = nano_root / "easy_vqa" / user["content"][0]["image"]
-        assert kept.read_bytes() == (_package_data() / "test" / "images" / f"{number}.png").read_bytes()
+        assert kept.read_bytes() == (_package_data() / split / "images" / f"{number}.png").read_bytes()

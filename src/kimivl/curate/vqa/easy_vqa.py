@@ -1,7 +1,7 @@
 """The easy-vqa package: pictures of one coloured shape with questions, in the package's own split.
 
-What it is: `build`, which writes `easy_vqa` (chat; an image once, then its questions as turns; test: one question a
-sample), `easy_vqa_caption` (image + 'a red circle') and `easy_vqa_qa` (interleaved document with question and answer lines).
+What it is: `build`, which writes `easy_vqa` (chat, one question a sample: a second one could be answered from the text of
+the first), `easy_vqa_caption` (image + 'a red circle') and `easy_vqa_qa` (interleaved document with question and answer lines).
 What it is not: a new split or a relabelling. Captions are derived from answers of the training questions alone.
 Facts: 4,000 + 1,000 PNG files of 64x64, 38,575 + 9,673 questions, 13 answers; MIT licence. No test picture equals
 a training picture pixel by pixel (counted at every build, in the manifest's `duplicates`).
@@ -19,7 +19,7 @@ from kimivl.curate.workshop import Workshop
 SOURCES = ("easy_vqa", "easy_vqa_caption", "easy_vqa_qa")
 SHAPES = ("circle", "rectangle", "triangle")
 COLORS = ("red", "green", "blue", "yellow", "gray", "black", "teal", "brown")
-MOST_TURNS = 12
+MOST_LINES = 12
 
 Questions = dict[int, list[tuple[str, str]]]  # image number -> (question, answer) pairs
 
@@ -39,16 +39,16 @@ def build(shop: Workshop) -> None:
                 shop.share_image(source, name, "easy_vqa")
         shop.progress(done, len(names))
 
-    shop.write("easy_vqa", "train", (_conversation(shop, n, pairs, paths["train", n]) for n, pairs in train.items()))
-    shop.write(
-        "easy_vqa",
-        "test",
-        (
-            chat(f"easy-vqa-test-{n}-{i}", [([image(paths["test", n]), text(question)], answer)], {"answer": answer})
-            for n, pairs in test.items()
-            for i, (question, answer) in enumerate(pairs)
-        ),
-    )
+    for split, questions in (("train", train), ("test", test)):
+        shop.write(
+            "easy_vqa",
+            split,
+            (
+                chat(f"easy-vqa-{split}-{n}-{i}", [([image(paths[split, n]), text(question)], answer)], {"answer": answer})
+                for n, pairs in questions.items()
+                for i, (question, answer) in enumerate(pairs)
+            ),
+        )
     captions = {n: caption for n, pairs in train.items() if (caption := caption_of(pairs))}
     shop.write(
         "easy_vqa_caption",
@@ -86,15 +86,8 @@ def _decide(pairs: list[tuple[str, str]], names: tuple[str, ...]) -> str | None:
     return left.pop() if len(left) == 1 else None
 
 
-def _conversation(shop: Workshop, number: int, pairs: list[tuple[str, str]], path: str) -> dict[str, object]:
-    """All of an image's questions (at most twelve) in random order; the image stands before the first."""
-    order = shop.rng("easy_vqa", number).permutation(len(pairs))[:MOST_TURNS]
-    (question, answer), *others = [pairs[i] for i in order]
-    return chat(f"easy-vqa-train-{number}", [([image(path), text(question)], answer), *others])
-
-
 def _question_lines(shop: Workshop, number: int, pairs: list[tuple[str, str]], path: str) -> dict[str, object]:
-    order = shop.rng("easy_vqa_qa", number).permutation(len(pairs))[:MOST_TURNS]
+    order = shop.rng("easy_vqa_qa", number).permutation(len(pairs))[:MOST_LINES]
     lines = [f"Question: {question} Answer: {answer}" for question, answer in (pairs[i] for i in order)]
     return document(f"easy-vqa-qa-{number}", [image(path), text("\n".join(lines))])
 
