@@ -39,8 +39,8 @@ def test_initial_weights_are_keyed_by_name_whatever_the_stage(make_recipe, make_
     shared = [name for name in first if name.startswith("vision_tower.")]
     assert len(shared) > 10 and all(torch.equal(first[name], vit[name]) for name in shared)
     other = builder(make_recipe(*stages, seed=4), tmp_path).kimi_vl(recipe.stage("text")).state_dict()
-    matrices = {name for name, tensor in first.items() if tensor.dim() > 1}
-    assert moved(first, other) == matrices
+    drawn = {name for name, tensor in first.items() if tensor.dim() > 1 and not name.endswith("pos_emb.weight")}
+    assert moved(first, other) == drawn
 
 
 def test_a_stage_takes_each_part_from_the_stage_that_it_names(finished):
