@@ -90,6 +90,7 @@ def test_several_packs_give_the_step_of_one_big_pack(make_trainer, processor, da
     one, weights, state = results.pop("one")
     # Newton–Schulz rounds to bf16 and lifts the smallest directions, so a gradient's last bit can be a tenth of an update.
     tolerance = {"adamw": 1e-6, "muon": 1e-4}[optimizer]
+    compared = 0
     for other, other_weights, other_state in results.values():
         for key in ("loss", "loss/text", "loss/captions", "grad_norm"):
             assert other[key] == pytest.approx(one[key], rel=1e-6)
@@ -99,8 +100,12 @@ def test_several_packs_give_the_step_of_one_big_pack(make_trainer, processor, da
         for name, tensor in state.items():  # after one step the momenta are the gradients, scaled
             torch.testing.assert_close(other_state[name], tensor, rtol=1e-5, atol=1e-7)
         for name, tensor in weights.items():
-            if not name.endswith("wqkv.bias"):  # keys' biases have no gradient but rounding errors, which AdamW enlarges
-                torch.testing.assert_close(other_weights[name], tensor, rtol=0, atol=tolerance)
+            # AdamW enlarges the rounding errors of gradients that are nearly zero: all of keys' biases, a few others.
+            mean = state.get(f"{name}.exp_avg")
+            clear = mean.abs() > 1e-6 if mean is not None else torch.ones_like(tensor, dtype=torch.bool)
+            compared += int(clear.sum())
+            torch.testing.assert_close(other_weights[name][clear], tensor[clear], rtol=0, atol=tolerance)
+    assert compared > 0.5 * len(results) * sum(tensor.numel() for tensor in weights.values())
 
 
 def test_the_loss_of_a_step_weighs_every_token_alike(make_trainer, processor, data):
