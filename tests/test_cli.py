@@ -168,12 +168,18 @@ def test_weights_of_another_model_are_named(model_folder, tmp_path, capsys):
 # Ctrl-C at a real terminal ------------------------------------------------------------------------------------------------
 
 
+def let_ctrl_c_through() -> None:
+    """In the child: a shell ignores the signal for what it starts with `&`, and the tests' own children would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A command in a terminal of its own, as a user has it."""
 
     def __init__(self, *arguments: str):
         self.pid, self.screen = pty.fork()
         if self.pid == 0:
+            let_ctrl_c_through()
             os.execve(sys.executable, [sys.executable, "-m", "kimivl.cli", *arguments], ENVIRONMENT | {"TERM": "dumb"})
         self.seen = ""
 
@@ -233,7 +239,8 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(terminal):
 
 def test_ctrl_c_ends_a_single_answer_with_130(model_folder):
     command = [sys.executable, "-m", "kimivl.cli", "chat", str(model_folder), "tell me everything", "--max-new-tokens", "150000"]
-    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=ENVIRONMENT, preexec_fn=let_ctrl_c_through, **pipes) as process:
         assert process.stdout.read(20)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)

@@ -10,7 +10,6 @@ def test_every_token_knows_its_segment_and_its_place():
     segments = Segments([2, 1, 3])
     assert segments.total == 6
     assert segments.starts == [0, 2, 3]
-    assert segments.starts == [0, 2, 3] and segments.total == 6
     assert segments.id_T.tolist() == [0, 0, 1, 2, 2, 2]
     assert segments.position_T.tolist() == [0, 1, 0, 0, 1, 2]
 

@@ -37,7 +37,7 @@ def test_two_numbers_in_any_wording_are_a_point(text):
         "nan nan",
         "0,35 0,21",
         "35 21",
-    ],  # fmt: skip
+    ],
 )
 def test_anything_else_is_none(text):
     assert parse_point(text) is None

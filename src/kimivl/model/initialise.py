@@ -4,8 +4,8 @@ What it is: `initialise` gives every parameter its starting value from a generat
 the value does not depend on the order of calls, on what else the model holds, or on the device.
 What it is not: loading a checkpoint (`layout.py`) or starting from other models (`imports.py`).
 Facts: normal weights with one standard deviation, residual outputs divided by √(2 · layers) so that the stream does not
-grow with depth (GPT-2's rule); MoonViT's position table begins as waves, as the tables of trained ViTs end, instead of noise
-that places would first have to emerge from; the contrastive loss starts at scale 10 and bias −10 (SigLIP, §3.2 of its paper).
+grow with depth (GPT-2's rule); MoonViT's position table begins as waves, because digits are learned faster from
+them than from noise (docs/nano.md); the contrastive loss starts at scale 10 and bias −10 (SigLIP, §3.2 of its paper).
 """
 
 import hashlib

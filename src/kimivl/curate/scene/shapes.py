@@ -20,9 +20,10 @@ from kimivl.curate.records import Part, Record, chat, document, image, join_line
 from kimivl.curate.scene.drawing import COLORS, EASY, EVERYTHING, SHAPES, Scene, Shape, paint, random_scene
 from kimivl.curate.workshop import Workshop
 
-SCENE_SOURCES = ("scenes_caption", "scenes_presence", "scenes_places", "scenes_grounding", "scenes_qa", "scenes_chat")
-PAIR_SOURCES = ("pairs_places", "pairs_grounding")
-SOURCES = SCENE_SOURCES + PAIR_SOURCES
+SOURCES = (
+    "scenes_caption", "scenes_presence", "scenes_places", "scenes_grounding", "scenes_qa", "scenes_chat",
+    "pairs_places", "pairs_grounding",
+)  # fmt: skip
 SCENES, PAIRS, TEST_ITEMS = 24_000, 12_000, 500
 SINGLE_SHARE = 0.45  # scenes with one shape, like easy-VQA's
 SIZES = ((64, 64), (80, 64), (64, 80), (80, 80))
@@ -49,61 +50,58 @@ T = TypeVar("T")
 def build(shop: Workshop) -> None:
     """Write all sources."""
     scenes, pairs = shop.count(SCENES), shop.count(PAIRS)
-    _write_pictures(shop, SCENE_SOURCES, scenes, _scene_records, training_scene, lambda done: shop.progress(done, scenes + pairs))
-    _write_pictures(shop, PAIR_SOURCES, pairs, _pair_records, pair, lambda done: shop.progress(scenes + done, scenes + pairs))
+    _write_family(shop, "scenes", scenes, training_scene, _scene_records, lambda done: shop.progress(done, scenes + pairs))
+    _write_family(shop, "pairs", pairs, pair, _pair_records, lambda done: shop.progress(scenes + done, scenes + pairs))
     tests = range(shop.count(TEST_ITEMS))
     shop.write("scenes_grounding", "test_pointing", (_pointing_test(shop, i, shop.rng("scenes pointing test", i)) for i in tests))
     shop.write("scenes_qa", "test_counting", (_counting_test(shop, i, shop.rng("scenes counting test", i)) for i in tests))
 
 
-def _write_pictures(
+def _write_family(
     shop: Workshop,
-    sources: tuple[str, ...],
+    family: str,
     total: int,
-    records_of: Callable[[str, str, Scene, np.random.Generator], list[Record]],
     draw: Callable[[np.random.Generator], Scene],
+    records_of: Callable[[int, str, Scene, np.random.Generator], dict[str, Record]],
     advance: Callable[[int], None],
 ) -> None:
-    """`total` pictures, each with one record in every source; the files are shared."""
-    family = sources[0].split("_")[0]
-    lines: list[list[Record]] = []
+    """`total` pictures; `records_of` gives each source of the family its record of one of them. The sources share the files."""
+    owner, *others = (source for source in SOURCES if source.startswith(f"{family}_"))
+    lines: dict[str, list[Record]] = {source: [] for source in (owner, *others)}
     for i in range(total):
         rng = shop.rng(family, i)
         scene, name = draw(rng), f"{i:05d}"
-        path = shop.save_image(sources[0], name, paint(scene))
-        for source in sources[1:]:
-            shop.share_image(source, name, sources[0])
-        lines.append(records_of(str(i), path, scene, rng))
+        path = shop.save_image(owner, name, paint(scene))
+        for source in others:
+            shop.share_image(source, name, owner)
+        for source, record in records_of(i, path, scene, rng).items():
+            lines[source].append(record)
         advance(i)
-    for source, records in zip(sources, zip(*lines)):
-        shop.write(source, "train", records)
+    for source, written in lines.items():
+        shop.write(source, "train", written)
 
 
-def _scene_records(number: str, path: str, scene: Scene, rng: np.random.Generator) -> list[Record]:
-    """One record for each of SCENE_SOURCES."""
-    contents = (
-        [text(caption(scene))],
-        [text(presence(scene, rng))],
-        places(scene, rng),
-        grounding(scene, rng),
-        question_lines(scene, rng),
-    )
-    documents = [
-        document(f"{source.replace('_', '-')}-{number}", [image(path), *content])
-        for source, content in zip(SCENE_SOURCES, contents)
-    ]
-    return [*documents, conversation(f"scenes-chat-{number}", path, scene, rng)]
+def _scene_records(number: int, path: str, scene: Scene, rng: np.random.Generator) -> dict[str, Record]:
+    contents = {
+        "caption": [text(caption(scene))],
+        "presence": [text(presence(scene, rng))],
+        "places": places(scene, rng),
+        "grounding": grounding(scene, rng),
+        "qa": question_lines(scene, rng),
+    }
+    documents = {f"scenes_{form}": document(f"scenes-{form}-{number}", [image(path), *parts]) for form, parts in contents.items()}
+    return documents | {"scenes_chat": conversation(f"scenes-chat-{number}", path, scene, rng)}
 
 
-def _pair_records(number: str, path: str, scene: Scene, rng: np.random.Generator) -> list[Record]:
-    """One record for each of PAIR_SOURCES: colours mostly, kinds sometimes, so that one word says which shape is meant."""
+def _pair_records(number: int, path: str, scene: Scene, rng: np.random.Generator) -> dict[str, Record]:
+    """Colours mostly, kinds sometimes: one word says which shape is meant."""
     named = [(shape.color if rng.random() < 0.7 else shape.kind, shape) for shape in _shuffled(list(scene.shapes), rng)]
-    words = text("\n".join(f"{name} {place(shape, scene.size)}" for name, shape in named))
+    words = "\n".join(f"{name} {place(shape, scene.size)}" for name, shape in named)
     points = join_lines(_located(name, point_text(shape, scene.size)) for name, shape in named)
-    return [
-        document(f"pairs-places-{number}", [image(path), words]),
-        document(f"pairs-grounding-{number}", [image(path), *points]),
-    ]
+    return {
+        "pairs_places": document(f"pairs-places-{number}", [image(path), text(words)]),
+        "pairs_grounding": document(f"pairs-grounding-{number}", [image(path), *points]),
+    }
 
 
 def training_scene(rng: np.random.Generator) -> Scene:
@@ -181,6 +179,7 @@ def label(name: str) -> str:
 
 
 def _located(name: str, coordinates: str) -> list[Part]:
+    """'red circle .34 .56', the coordinates spelled."""
     return [text(f"{label(name)} "), text(coordinates, spelled=True)]
 
 
@@ -311,7 +310,7 @@ def _pointing_test(shop: Workshop, index: int, rng: np.random.Generator) -> Reco
     answer = point_text(shape, scene.size)
     return chat(
         f"scenes-pointing-test-{index}",
-        [([image(path), text(f"Point to the {name}.")], text(answer, spelled=True))],
+        [([image(path), text(f"Point to the {name}.")], _located(name, answer))],
         {"answer": answer, "box": normalized_box(shape, scene.size)},
     )
 
