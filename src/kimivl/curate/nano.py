@@ -42,11 +42,11 @@ class Group:
 
 GROUPS = (
     Group("text", 1, library.SOURCES, library.build, docs.DISTRIBUTIONS),
-    Group("recall", 5, recall.SOURCES, recall.build, (), reads=("text",)),
-    Group("easy_vqa", 2, easy_vqa.SOURCES, easy_vqa.build, ("easy-vqa",)),
-    Group("words", 4, words.SOURCES, words.build, ("matplotlib", "pillow", "numpy"), reads=("text",)),
+    Group("recall", 6, recall.SOURCES, recall.build, (), reads=("text",)),
+    Group("easy_vqa", 3, easy_vqa.SOURCES, easy_vqa.build, ("easy-vqa",)),
+    Group("words", 5, words.SOURCES, words.build, ("matplotlib", "pillow", "numpy"), reads=("text",)),
     Group("digits", 1, digits.SOURCES, digits.build, ("scikit-learn", "pillow", "numpy")),
-    Group("scenes", 5, shapes.SOURCES, shapes.build, ("pillow", "numpy")),
+    Group("scenes", 6, shapes.SOURCES, shapes.build, ("pillow", "numpy")),
     Group("photos", 2, photos.SOURCES, photos.build, ("scikit-image", "scikit-learn", "pillow", "numpy")),
     Group("clips", 2, clips.SOURCES, clips.build, ("pillow", "numpy")),
 )

@@ -14,10 +14,10 @@ from kimivl.curate.scene.shapes import (
     caption,
     count_phrases,
     grounding,
-    places,
+    pair,
+    place,
     point_text,
-    presence,
-    training_scene,
+    scene_of_several,
     unique_names,
 )
 from kimivl.curate.workshop import plain_text, read_records
@@ -77,11 +77,9 @@ def test_yes_and_no_by_reading_the_question(wording, monkeypatch):
 def test_grounding_lines_point_into_their_object():
     for i in range(200):
         rng = rng_for(0, "grounding", i)
-        scene = training_scene(rng)
+        scene = scene_of_several(rng)
         by_name = unique_names(scene)
         for line in "".join(p["text"] for p in grounding(scene, rng)).splitlines():
-            if "." not in line:
-                continue  # nothing unambiguous in this scene: a caption instead
             words, numbers = line.split(" .", 1)
             name, numbers = named(words), f".{numbers}"
             values = np.array([float(n) for n in numbers.split()]) * (scene.size * (len(numbers.split()) // 2))
@@ -97,41 +95,18 @@ def named(words: str) -> str:
     return words if words.split()[-1] in shapes.SHAPES else f"{words} shape"
 
 
-def test_places_are_the_quarters_of_the_picture():
+def test_places_are_the_quarters_of_the_picture(nano_root):
     for i in range(200):
-        rng = rng_for(0, "places", i)
-        scene = training_scene(rng)
-        by_name = unique_names(scene)
-        lines = "".join(part["text"] for part in places(scene, rng)).splitlines()
-        if not by_name:
-            assert lines == [caption(scene)]
-            continue
-        for line in lines:
-            *words, vertical, horizontal = line.split()
-            x0, y0, x1, y1 = by_name[named(" ".join(words))].box
+        scene = pair(rng_for(0, "pair", i))
+        first, second = scene.shapes
+        assert first.color != second.color and first.kind != second.kind
+        for shape in scene.shapes:
+            vertical, horizontal = place(shape, scene.size).split()
+            x0, y0, x1, y1 = shape.box
             assert (vertical == "top") == (y0 + y1 < scene.size[1]) and (horizontal == "left") == (x0 + x1 < scene.size[0])
-        assert len(lines) == len(by_name)
-
-
-def test_presence_names_every_color_and_kind_once():
-    lines = dict(line.split() for line in presence(scene_of("red circle", "blue star"), rng_for(0, "presence")).splitlines())
-    assert {name for name, answer in lines.items() if answer == "yes"} == {"red", "blue", "circle", "star"}
-    assert len(lines) == len(shapes.SHAPES) + len(shapes.COLORS) and set(lines.values()) == {"yes", "no"}
-
-
-def test_the_shapes_of_a_pair_differ_in_color_and_kind(nano_root):
-    for places_of, points_of in zip(
-        *(read_records(nano_root / f"pairs_{form}" / "train.jsonl") for form in ("places", "grounding"))
-    ):
-        locations = []
-        for line, point in zip(plain_text(places_of).splitlines(), plain_text(points_of).splitlines()):
-            name, vertical, horizontal = line.split()
-            label, x, y = point.split()
-            assert label == name
-            if ".50" not in (x, y):  # rounded, it no longer tells the side
-                assert (vertical == "top") == (float(y) < 0.5) and (horizontal == "left") == (float(x) < 0.5)
-            locations.append((name, x, y))
-        assert len(locations) == len(set(locations)) == 2
+    for record in read_records(nano_root / "pairs_places" / "train.jsonl"):
+        lines = plain_text(record).splitlines()
+        assert len(lines) == 2 and all(re.fullmatch(r"[a-z]+ (top|bottom) (left|right)", line) for line in lines)
 
 
 def test_the_pointing_test_names_one_object_and_its_box_holds_the_answer(nano_root):
@@ -142,14 +117,23 @@ def test_the_pointing_test_names_one_object_and_its_box_holds_the_answer(nano_ro
         assert 0 <= x0 < x < x1 <= 1 and 0 <= y0 < y < y1 <= 1
 
 
-def test_chats_ask_no_question_and_give_no_coordinates_twice(nano_root):
-    """The second could be copied from the first."""
-    seen = 0
+def test_a_conversation_asks_one_question_or_points_at_different_places(nano_root):
+    """Every other second answer could follow from the words of the first."""
+    pointing = 0
     for record in read_records(nano_root / "scenes_chat" / "train.jsonl"):
-        answers = [m["content"] for m in record["messages"][1::2] if isinstance(m["content"], list)]
-        coordinates = [answer[-1]["text"] for answer in answers if "." in answer[-1]["text"]]
-        assert len(coordinates) == len(set(coordinates))
-        seen += len(coordinates)
-        questions = [plain_text({"messages": [m]}) for m in record["messages"][::2]]
-        assert len(questions) == len(set(questions)) >= 1
-    assert seen > 100
+        answers = [m["content"] for m in record["messages"][1::2]]
+        coordinates = [answer[-1]["text"] for answer in answers if isinstance(answer, list) and "." in answer[-1]["text"]]
+        assert len(answers) == 1 or len(coordinates) == len(set(coordinates)) == len(answers)
+        pointing += len(coordinates)
+    assert pointing > 100
+
+
+@pytest.mark.parametrize("source", ["singles_qa", "scenes_qa"])
+def test_a_document_asks_one_question(nano_root, source):
+    for record in read_records(nano_root / source / "train.jsonl"):
+        assert re.fullmatch(r"Question: [a-z ]+\? Answer: [a-z0-9]+", plain_text(record))
+
+
+def test_single_shapes_are_named_by_color_and_kind(nano_root):
+    for record in read_records(nano_root / "singles_caption" / "train.jsonl"):
+        assert re.fullmatch(rf"a ({'|'.join(shapes.COLORS)}) ({'|'.join(shapes.SHAPES)})", plain_text(record))

@@ -1,13 +1,14 @@
 """Questions about rendered scenes whose answers are exact: naming, counting, pointing, boxes, yes and no.
 
-What it is: `build`, which draws scenes and writes documents (`scenes_caption`, `scenes_presence`, `scenes_places`,
-`scenes_grounding`, `scenes_qa`; tests `scenes_grounding/test_pointing`, `scenes_qa/test_counting`) and chats (`scenes_chat`)
-about the same pictures; and pictures of two shapes (`pairs_places`, `pairs_grounding`), where finding the named one is learned.
+What it is: `build`, which draws three families of pictures and writes what can be said about them. `singles`: one shape, where
+kinds and colours are learned (`singles_caption`, `singles_qa`). `pairs`: two shapes on a small picture, where finding the named
+one is learned (`pairs_places`). `scenes`: two to four shapes (`scenes_caption`, `scenes_grounding`, `scenes_qa`, chats
+`scenes_chat`; tests `scenes_grounding/test_pointing`, `scenes_qa/test_counting`).
 What it is not: a copy of easy-VQA; pictures and most wordings are ours.
 Facts: coordinates are x then y, shares of the picture's own width and height (not of a padded one), two decimals without the
 zero in front of them, spelled. They stand directly behind what they locate, because a small model learns to look for a thing
 at the word that names it long before it learns to carry the name along (docs/nano.md). An object is only asked for by a name
-that fits it alone.
+that fits it alone. A sample holds one question, or points at different shapes: no answer may follow from an earlier one.
 """
 
 from collections import Counter
@@ -21,15 +22,15 @@ from kimivl.curate.scene.drawing import COLORS, EASY, EVERYTHING, SHAPES, Scene,
 from kimivl.curate.workshop import Workshop
 
 SOURCES = (
-    "scenes_caption", "scenes_presence", "scenes_places", "scenes_grounding", "scenes_qa", "scenes_chat",
-    "pairs_places", "pairs_grounding",
+    "singles_caption", "singles_qa",
+    "pairs_places",
+    "scenes_caption", "scenes_grounding", "scenes_qa", "scenes_chat",
 )  # fmt: skip
-SCENES, PAIRS, TEST_ITEMS = 24_000, 12_000, 500
-SINGLE_SHARE = 0.45  # scenes with one shape, like easy-VQA's
-SIZES = ((64, 64), (80, 64), (64, 80), (80, 80))
-RADII = (8.0, 13.0)
-PAIR_SIZE, PAIR_RADII = (32, 32), (5.0, 7.0)  # small pictures: finding is learned from as many of them as possible
-SINGLE_RADII = (4.5, 15.0)
+SINGLES, PAIRS, SCENES, TEST_ITEMS = 24_000, 12_000, 24_000, 500
+# Small pictures: what is learned here takes many of them, and each costs tokens by its area.
+SINGLE_SIDES, SINGLE_RADII = (32, 48, 64), (4.5, 15.0)
+PAIR_SIZE, PAIR_RADII = (32, 32), (5.0, 7.0)
+SCENE_SIZE, SCENE_RADII = (48, 48), (6.0, 9.5)
 YES_NO = (  # wording, whether "yes" means that the thing is there
     ("is there a {}?", True),
     ("does the image contain a {}?", True),
@@ -49,9 +50,15 @@ T = TypeVar("T")
 
 def build(shop: Workshop) -> None:
     """Write all sources."""
-    scenes, pairs = shop.count(SCENES), shop.count(PAIRS)
-    _write_family(shop, "scenes", scenes, training_scene, _scene_records, lambda done: shop.progress(done, scenes + pairs))
-    _write_family(shop, "pairs", pairs, pair, _pair_records, lambda done: shop.progress(scenes + done, scenes + pairs))
+    families = {
+        "singles": (shop.count(SINGLES), single, _single_records),
+        "pairs": (shop.count(PAIRS), pair, _pair_records),
+        "scenes": (shop.count(SCENES), scene_of_several, _scene_records),
+    }
+    drawn, total = 0, sum(count for count, _, _ in families.values())
+    for family, (count, draw, records_of) in families.items():
+        _write_family(shop, family, count, draw, records_of, lambda done, before=drawn: shop.progress(before + done, total))
+        drawn += count
     tests = range(shop.count(TEST_ITEMS))
     shop.write("scenes_grounding", "test_pointing", (_pointing_test(shop, i, shop.rng("scenes pointing test", i)) for i in tests))
     shop.write("scenes_qa", "test_counting", (_counting_test(shop, i, shop.rng("scenes counting test", i)) for i in tests))
@@ -60,15 +67,15 @@ def build(shop: Workshop) -> None:
 def _write_family(
     shop: Workshop,
     family: str,
-    total: int,
+    count: int,
     draw: Callable[[np.random.Generator], Scene],
     records_of: Callable[[int, str, Scene, np.random.Generator], dict[str, Record]],
     advance: Callable[[int], None],
 ) -> None:
-    """`total` pictures; `records_of` gives each source of the family its record of one of them. The sources share the files."""
+    """`count` pictures; `records_of` gives each source of the family its record of one of them. The sources share the files."""
     owner, *others = (source for source in SOURCES if source.startswith(f"{family}_"))
     lines: dict[str, list[Record]] = {source: [] for source in (owner, *others)}
-    for i in range(total):
+    for i in range(count):
         rng = shop.rng(family, i)
         scene, name = draw(rng), f"{i:05d}"
         path = shop.save_image(owner, name, paint(scene))
@@ -81,43 +88,36 @@ def _write_family(
         shop.write(source, "train", written)
 
 
-def _scene_records(number: int, path: str, scene: Scene, rng: np.random.Generator) -> dict[str, Record]:
-    contents = {
-        "caption": [text(caption(scene))],
-        "presence": [text(presence(scene, rng))],
-        "places": places(scene, rng),
-        "grounding": grounding(scene, rng),
-        "qa": question_lines(scene, rng),
-    }
-    documents = {f"scenes_{form}": document(f"scenes-{form}-{number}", [image(path), *parts]) for form, parts in contents.items()}
-    return documents | {"scenes_chat": conversation(f"scenes-chat-{number}", path, scene, rng)}
+def _single_records(number: int, path: str, scene: Scene, rng: np.random.Generator) -> dict[str, Record]:
+    return _documents("singles", number, path, {"caption": [text(caption(scene))], "qa": question_line(scene, rng)})
 
 
 def _pair_records(number: int, path: str, scene: Scene, rng: np.random.Generator) -> dict[str, Record]:
-    """Colours mostly, kinds sometimes: one word says which shape is meant."""
+    """Lines 'red top left'. Colours mostly, kinds sometimes: one word says which shape is meant."""
     named = [(shape.color if rng.random() < 0.7 else shape.kind, shape) for shape in _shuffled(list(scene.shapes), rng)]
-    words = "\n".join(f"{name} {place(shape, scene.size)}" for name, shape in named)
-    points = join_lines(_located(name, point_text(shape, scene.size)) for name, shape in named)
-    return {
-        "pairs_places": document(f"pairs-places-{number}", [image(path), text(words)]),
-        "pairs_grounding": document(f"pairs-grounding-{number}", [image(path), *points]),
+    lines = "\n".join(f"{name} {place(shape, scene.size)}" for name, shape in named)
+    return _documents("pairs", number, path, {"places": [text(lines)]})
+
+
+def _scene_records(number: int, path: str, scene: Scene, rng: np.random.Generator) -> dict[str, Record]:
+    forms = {
+        "caption": [text(caption(scene))],
+        "grounding": grounding(scene, rng),
+        "qa": question_line(scene, rng),
     }
+    chats = {"scenes_chat": conversation(f"scenes-chat-{number}", path, scene, rng)}
+    return _documents("scenes", number, path, forms) | chats
 
 
-def training_scene(rng: np.random.Generator) -> Scene:
-    """One shape of any size on 64x64, mostly of easy-VQA's kinds, or two to four on a picture of any size."""
-    if rng.random() < SINGLE_SHARE:
-        palette = EASY if rng.random() < 0.7 else EVERYTHING
-        return random_scene(1, SIZES[0], SINGLE_RADII, palette, rng)
-    return several(int(rng.integers(2, 5)), rng)
+def _documents(family: str, number: int, path: str, forms: dict[str, list[Part]]) -> dict[str, Record]:
+    return {f"{family}_{form}": document(f"{family}-{form}-{number}", [image(path), *parts]) for form, parts in forms.items()}
 
 
-def several(count: int, rng: np.random.Generator) -> Scene:
-    """`count` shapes; in two of five scenes of few kinds and colours, so that counts above one are common."""
-    palette = EVERYTHING
-    if rng.random() < 0.4:
-        palette = tuple(tuple(_shuffled(list(names), rng)[:most]) for names, most in zip(EVERYTHING, (2, 3)))  # type: ignore[assignment]
-    return random_scene(count, SIZES[rng.integers(len(SIZES))], RADII, palette, rng)
+def single(rng: np.random.Generator) -> Scene:
+    """One shape of any size that fits, mostly of easy-VQA's kinds."""
+    side = int(SINGLE_SIDES[rng.integers(len(SINGLE_SIDES))])
+    least, most = SINGLE_RADII
+    return random_scene(1, (side, side), (least, min(most, side / 2 - 2)), EASY if rng.random() < 0.8 else EVERYTHING, rng)
 
 
 def pair(rng: np.random.Generator) -> Scene:
@@ -126,6 +126,22 @@ def pair(rng: np.random.Generator) -> Scene:
         scene = random_scene(2, PAIR_SIZE, PAIR_RADII, EVERYTHING, rng)
         if len({shape.kind for shape in scene.shapes}) == len({shape.color for shape in scene.shapes}) == 2:
             return scene
+
+
+def scene_of_several(rng: np.random.Generator) -> Scene:
+    """Two to four shapes, of which at least one can be named."""
+    while True:
+        scene = several(int(rng.integers(2, 5)), rng)
+        if unique_names(scene):
+            return scene
+
+
+def several(count: int, rng: np.random.Generator) -> Scene:
+    """`count` shapes; in two of five scenes of few kinds and colours, so that counts above one are common."""
+    palette = EVERYTHING
+    if rng.random() < 0.4:
+        palette = tuple(tuple(_shuffled(list(names), rng)[:most]) for names, most in zip(EVERYTHING, (2, 3)))  # type: ignore[assignment]
+    return random_scene(count, SCENE_SIZE, SCENE_RADII, palette, rng)
 
 
 def caption(scene: Scene) -> str:
@@ -183,18 +199,6 @@ def _located(name: str, coordinates: str) -> list[Part]:
     return [text(f"{label(name)} "), text(coordinates, spelled=True)]
 
 
-def presence(scene: Scene, rng: np.random.Generator) -> str:
-    """Lines 'red yes' and 'star no' for every colour and kind, in any order."""
-    there = {shape.color for shape in scene.shapes} | {shape.kind for shape in scene.shapes}
-    return "\n".join(f"{name} {'yes' if name in there else 'no'}" for name in _shuffled([*COLORS, *SHAPES], rng))
-
-
-def places(scene: Scene, rng: np.random.Generator) -> list[Part]:
-    """Lines 'red circle top left' for every name that fits one shape alone."""
-    names = _shuffled(list(unique_names(scene).items()), rng)
-    return [text("\n".join(f"{label(name)} {place(shape, scene.size)}" for name, shape in names) or caption(scene))]
-
-
 def count_phrases(scene: Scene, rng: np.random.Generator) -> list[tuple[str, int]]:
     """(name in the plural, how many), weighted by repetition: all shapes, each kind and colour that is there, one that is not."""
     counts = Counter(f"{s.kind}s" for s in scene.shapes)
@@ -214,58 +218,38 @@ def grounding(scene: Scene, rng: np.random.Generator) -> list[Part]:
     one_name = {id(shape): (name, shape) for name, shape in _shuffled(list(unique_names(scene).items()), rng)}
     names = list(one_name.values())[:4]
     write = box_text if rng.random() < 0.15 else point_text
-    return join_lines(_located(name, write(shape, scene.size)) for name, shape in names) or [text(caption(scene))]
+    return join_lines(_located(name, write(shape, scene.size)) for name, shape in names)
 
 
-def question_lines(scene: Scene, rng: np.random.Generator) -> list[Part]:
-    """Up to six lines 'Question: … Answer: …'; counts are spelled."""
-    asked: dict[str, Part] = {}
-    for _ in range(rng.integers(2, 7)):
-        if rng.random() < 0.3:
-            name, count = _one(count_phrases(scene, rng), rng)
-            asked[f"how many {name}?"] = text(str(count), spelled=True)
-        else:
-            question, answer = _naming(scene, rng) if rng.random() < 0.35 else _yes_no(scene, rng)
-            asked[question] = text(answer)
-    lines = [(text(f"Question: {question} Answer: "), answer) for question, answer in asked.items()]
-    return join_lines(lines)
+def question_line(scene: Scene, rng: np.random.Generator) -> list[Part]:
+    """'Question: … Answer: …'; counts are spelled."""
+    if len(scene.shapes) > 1 and rng.random() < 0.4:
+        name, count = _one(count_phrases(scene, rng), rng)
+        return [text(f"Question: how many {name}? Answer: "), text(str(count), spelled=True)]
+    question, answer = _naming(scene, rng) if rng.random() < 0.4 else _yes_no(scene, rng)
+    return [text(f"Question: {question} Answer: {answer}")]
 
 
 def conversation(sample_id: str, path: str, scene: Scene, rng: np.random.Generator) -> Record:
-    """One picture and three to eight turns, pointing first among equals."""
-    makers = (_point, _point, _point, _box, _count, _count, _yes_no, _yes_no, _naming, _describe)
-    turns = [turn for _ in range(rng.integers(3, 9)) if (turn := makers[rng.integers(len(makers))](scene, rng)) is not None]
-    turns = _without_copies(turns) or [_describe(scene, rng)]
+    """One picture and, mostly, one to three points at different shapes; else one other question."""
+    others_than_points = (_box, _count, _count, _yes_no, _naming, _describe)
+    turns = _points(scene, rng) if rng.random() < 0.55 else [_one(others_than_points, rng)(scene, rng)]
     (question, answer), *others = turns
     return chat(sample_id, [([image(path), text(question)], answer), *others])
 
 
-def _without_copies(turns: list[Turn]) -> list[Turn]:
-    """No question twice, and no coordinates twice: the second could be copied from the text instead of seen."""
-    kept: dict[str, Turn] = {}
-    for question, answer in turns:
-        coordinates = answer[-1]["text"] if isinstance(answer, list) else None
-        kept.setdefault(coordinates or question, (question, answer))
-    return list(kept.values())
+def _points(scene: Scene, rng: np.random.Generator) -> list[Turn]:
+    """A second point at the same shape could be copied from the text instead of seen."""
+    turns: dict[int, Turn] = {}
+    for name, shape in _shuffled(list(unique_names(scene).items()), rng):
+        wording = _one(("Point to the {}.", "Point to the {}.", "Where is the {}?"), rng)
+        turns.setdefault(id(shape), (wording.format(name), _located(name, point_text(shape, scene.size))))
+    return list(turns.values())[: rng.integers(1, 4)]
 
 
-def _point(scene: Scene, rng: np.random.Generator) -> Turn | None:
-    return _locate(scene, ("Point to the {}.", "Point to the {}.", "Where is the {}?"), point_text, rng)
-
-
-def _box(scene: Scene, rng: np.random.Generator) -> Turn | None:
-    return _locate(scene, ("Give the box of the {}.",), box_text, rng)
-
-
-def _locate(
-    scene: Scene, wordings: Sequence[str], write: Callable[[Shape, tuple[int, int]], str], rng: np.random.Generator
-) -> Turn | None:
-    """A question for one shape, answered by its label and its coordinates: 'red circle .34 .56'."""
-    names = list(unique_names(scene).items())
-    if not names:
-        return None
-    name, shape = _one(names, rng)
-    return _one(wordings, rng).format(name), _located(name, write(shape, scene.size))
+def _box(scene: Scene, rng: np.random.Generator) -> Turn:
+    name, shape = _one(list(unique_names(scene).items()), rng)
+    return f"Give the box of the {name}.", _located(name, box_text(shape, scene.size))
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Turn:
@@ -301,11 +285,8 @@ def _describe(scene: Scene, rng: np.random.Generator) -> Turn:
 
 def _pointing_test(shop: Workshop, index: int, rng: np.random.Generator) -> Record:
     """A new scene of two to four shapes and one unambiguous object in it."""
-    names: dict[str, Shape] = {}
-    while not names:
-        scene = several(int(rng.integers(2, 5)), rng)
-        names = unique_names(scene)
-    name, shape = _one(list(names.items()), rng)
+    scene = scene_of_several(rng)
+    name, shape = _one(list(unique_names(scene).items()), rng)
     path = shop.save_image("scenes_grounding", f"test-{index:03d}", paint(scene))
     answer = point_text(shape, scene.size)
     return chat(
@@ -316,7 +297,7 @@ def _pointing_test(shop: Workshop, index: int, rng: np.random.Generator) -> Reco
 
 
 def _counting_test(shop: Workshop, index: int, rng: np.random.Generator) -> Record:
-    scene = several(int(rng.integers(1, 5)), rng)
+    scene = several(int(rng.integers(2, 5)), rng)
     name, count = _one(count_phrases(scene, rng), rng)
     path = shop.save_image("scenes_qa", f"test-{index:03d}", paint(scene))
     return chat(

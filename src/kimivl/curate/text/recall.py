@@ -1,8 +1,8 @@
 """Made-up facts inside text: what makes a model learn to copy from its context, near and far.
 
-What it is: `build`, which writes `recall_short` (facts and passages, repeated: the ability to look back emerges here),
-`recall_long_1024` and `recall_long_4096` (a haystack of real text, a few facts, asked again at the end) and the chat
-forms `recall_chat` and `recall_long_chat`.
+What it is: `build`, which writes `recall_short` (facts said again and again: the ability to look back emerges here),
+`recall_long_1024` and `recall_long_4096` (a fact in a haystack of real text, a few times and once more at the end) and the
+chat forms `recall_chat` and `recall_long_chat`.
 What it is not: the form of a fact (`data/facts.py`), or the needle evaluation (`eval/needle.py`).
 Facts: paper §2.3 (long-context activation needs long data whose answer lies far away). Test values never occur in training.
 """
@@ -23,7 +23,7 @@ CHARS_PER_TOKEN = 3.5  # of a few thousand byte-pair ranks on this text
 FACT_TOKENS = 14
 FILLER_TOKENS = 26
 SHORT_TOKENS = 220
-PASSAGE_SHARE = 0.1
+MOST_TIMES = 6  # that a long document tells its fact before the end
 TRAINING_VALUES = tuple(value for value in VALUES if not is_held_out(value))
 
 # Names that a fact can be about. Words and made-up names (below) join them, so that copying does not hang on a list.
@@ -78,26 +78,14 @@ def _name(words: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def _short(source: str, index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
-    """Facts, or words in random order, said again and again, in documents of all lengths.
+    """One to three facts, mostly one, then the same again in random order, often with sentences between.
 
-    A random passage can only be continued by looking back, at every one of its tokens: it teaches copying in general. Most
-    documents are short: where there is little to look at, looking anywhere at all already helps, and copying begins there.
+    Most documents are short: where there is little to look at, looking anywhere at all already helps, and looking back begins
+    there. With one fact any code that is found is the right one; that is learned long before telling facts apart.
     """
     room = int(SHORT_TOKENS * (FACT_TOKENS * 2 / SHORT_TOKENS) ** rng.random())  # evenly spread on a logarithmic scale
-    content = _repeated_passage(room, words, rng) if rng.random() < PASSAGE_SHARE else _repeated_facts(room, texts, words, rng)
-    return document(f"recall-short-{index}", content)
-
-
-def _repeated_passage(room: int, words: Sequence[str], rng: np.random.Generator) -> str:
-    passage = " ".join(words[i] for i in rng.integers(len(words), size=rng.integers(2, max(3, room // 8))))
-    times = max(2, int(room / (len(passage) / CHARS_PER_TOKEN + 1)))
-    return "\n".join([passage] * times)
-
-
-def _repeated_facts(room: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> str:
-    """One to six facts, mostly one or two, then the same again in random order, often with sentences between."""
-    facts = _facts(min(int(rng.choice([1, 1, 1, 2, 2, 3, 4, 6])), room // (2 * FACT_TOKENS)), words, rng)
-    filler_share = float(rng.choice([0.0, 0.3, 0.5]))
+    facts = _facts(min(int(rng.choice([1, 1, 1, 1, 1, 2, 3])), room // (2 * FACT_TOKENS)), words, rng)
+    filler_share = float(rng.choice([0.0, 0.5, 0.8]))
     names = list(facts)
     lines = [statement(name, facts[name]) for name in names]
     room -= FACT_TOKENS * len(lines)
@@ -109,28 +97,31 @@ def _repeated_facts(room: int, texts: Sequence[str], words: Sequence[str], rng: 
             name = names[rng.integers(len(names))]
             lines.append(statement(name, facts[name]))
             room -= FACT_TOKENS
-    return " ".join(line for line in lines if line)
+    return document(f"recall-short-{index}", " ".join(line for line in lines if line))
 
 
 def _long(source: str, index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
-    """A haystack up to the source's length: most documents hide one fact, the others two to four and ask for all."""
-    facts = _facts(1 if rng.random() < 0.7 else int(rng.integers(2, 5)), words, rng)
-    room = LONG_DOCUMENTS[source][1] - FACT_TOKENS * (2 * len(facts) + 1)
-    haystack = _scatter(facts, int(room * rng.uniform(0.25, 1.0) * CHARS_PER_TOKEN), texts, rng)
-    asked = [list(facts)[i] for i in rng.permutation(len(facts))]
-    content = "\n".join([haystack, *(statement(name, facts[name]) for name in asked)])
-    return document(f"{source.replace('_', '-')}-{index}", content)
+    """A haystack up to the source's length with one fact at one to six random places, and once more at the end.
+
+    Said at the end only, it would give a thousand tokens of text three words to learn looking back from.
+    """
+    ((name, value),) = _facts(1, words, rng).items()
+    times = int(rng.integers(1, MOST_TIMES + 1))
+    room = LONG_DOCUMENTS[source][1] - FACT_TOKENS * (times + 3)
+    length = int(room * rng.uniform(0.4, 1.0) * CHARS_PER_TOKEN)
+    haystack = _scatter([(name, value)] * times, length, texts, rng)
+    return document(f"{source.replace('_', '-')}-{index}", f"{haystack}\n{statement(name, value)}")
 
 
 def _short_chat(source: str, index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
     facts = _facts(int(rng.integers(1, 5)), words, rng)
-    return _ask(f"recall-chat-{index}", _scatter(facts, int(rng.integers(0, 300)), texts, rng), facts, rng)
+    return _ask(f"recall-chat-{index}", _scatter(list(facts.items()), int(rng.integers(0, 300)), texts, rng), facts, rng)
 
 
 def _long_chat(source: str, index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
     facts = _facts(int(rng.integers(1, 4)), words, rng)
     tokens = int(rng.choice([512, 1024, 1024, 2048]))
-    haystack = _scatter(facts, int(tokens * rng.uniform(0.5, 0.9) * CHARS_PER_TOKEN), texts, rng)
+    haystack = _scatter(list(facts.items()), int(tokens * rng.uniform(0.5, 0.9) * CHARS_PER_TOKEN), texts, rng)
     return _ask(f"recall-long-chat-{index}", haystack, facts, rng)
 
 
@@ -141,11 +132,11 @@ def _ask(sample_id: str, haystack: str, facts: dict[str, str], rng: np.random.Ge
     return chat(sample_id, [(f"{haystack}\n{first}", answer), *others])
 
 
-def _scatter(facts: dict[str, str], length: int, texts: Sequence[str], rng: np.random.Generator) -> str:
+def _scatter(facts: Sequence[tuple[str, str]], length: int, texts: Sequence[str], rng: np.random.Generator) -> str:
     """The facts at random places between sentences of a haystack of `length` characters."""
     pieces: list[str] = []
     written = 0.0
-    for (name, value), depth in zip(facts.items(), np.sort(rng.random(len(facts)))):
+    for (name, value), depth in zip(facts, np.sort(rng.random(len(facts)))):
         pieces += [_piece(texts, round((depth - written) * length), rng), statement(name, value)]
         written = float(depth)
     pieces.append(_piece(texts, round((1 - written) * length), rng))

@@ -1,7 +1,7 @@
 """The easy-vqa package: pictures of one coloured shape with questions, in the package's own split.
 
-What it is: `build`, which writes `easy_vqa` (chat, one question a sample: a second one could be answered from the text of
-the first), `easy_vqa_caption` (image + 'a red circle') and `easy_vqa_qa` (interleaved document with question and answer lines).
+What it is: `build`, which writes `easy_vqa` (chat), `easy_vqa_caption` (document: image, 'a red circle') and `easy_vqa_qa`
+(document: image, 'Question: … Answer: …'). A sample holds one question: a second could be answered from the text of the first.
 What it is not: a new split or a relabelling. Captions are derived from answers of the training questions alone.
 Facts: 4,000 + 1,000 PNG files of 64x64, 38,575 + 9,673 questions, 13 answers; MIT licence. No test picture equals
 a training picture pixel by pixel (counted at every build, in the manifest's `duplicates`).
@@ -19,7 +19,6 @@ from kimivl.curate.workshop import Workshop
 SOURCES = ("easy_vqa", "easy_vqa_caption", "easy_vqa_qa")
 SHAPES = ("circle", "rectangle", "triangle")
 COLORS = ("red", "green", "blue", "yellow", "gray", "black", "teal", "brown")
-MOST_LINES = 12
 
 Questions = dict[int, list[tuple[str, str]]]  # image number -> (question, answer) pairs
 
@@ -55,7 +54,15 @@ def build(shop: Workshop) -> None:
         "train",
         (document(f"easy-vqa-caption-{n}", [image(paths["train", n]), text(caption)]) for n, caption in captions.items()),
     )
-    shop.write("easy_vqa_qa", "train", (_question_lines(shop, n, pairs, paths["train", n]) for n, pairs in train.items()))
+    shop.write(
+        "easy_vqa_qa",
+        "train",
+        (
+            document(f"easy-vqa-qa-{n}-{i}", [image(paths["train", n]), text(f"Question: {question} Answer: {answer}")])
+            for n, pairs in train.items()
+            for i, (question, answer) in enumerate(pairs)
+        ),
+    )
 
 
 def caption_of(pairs: list[tuple[str, str]]) -> str | None:
@@ -84,12 +91,6 @@ def _decide(pairs: list[tuple[str, str]], names: tuple[str, ...]) -> str | None:
         denied.add(named)
     left = set(names) - denied
     return left.pop() if len(left) == 1 else None
-
-
-def _question_lines(shop: Workshop, number: int, pairs: list[tuple[str, str]], path: str) -> dict[str, object]:
-    order = shop.rng("easy_vqa_qa", number).permutation(len(pairs))[:MOST_LINES]
-    lines = [f"Question: {question} Answer: {answer}" for question, answer in (pairs[i] for i in order)]
-    return document(f"easy-vqa-qa-{number}", [image(path), text("\n".join(lines))])
 
 
 def _package_data() -> Path:
