@@ -250,14 +250,14 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _opened_run(folder: Path) -> "Run":
-    from kimivl.config.base import parse
+    from kimivl.config.base import parse, read_json
     from kimivl.config.recipe import RecipeConfig
     from kimivl.train.run import Run
 
     path = folder / "recipe.json"
     if not path.is_file():
         raise ValueError(f"{folder} is not the folder of a run: it has no recipe.json")
-    return Run(parse(RecipeConfig, json.loads(path.read_text()), str(path)), folder)
+    return Run(parse(RecipeConfig, read_json(path), str(path)), folder)
 
 
 # bench ---------------------------------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def _add_bench(commands: Any) -> None:
         "  kimivl bench step --preset mini --json",
     )  # fmt: skip
     step.add_argument("--preset", default="mini", help="shape of the model: nano, mini or a3b (default: mini)")
-    step.add_argument("--json", action="store_true", help="print one JSON object a line")
+    step.add_argument("--json", action="store_true", help="print nothing but the JSON lines")
 
 
 def _bench_step(args: argparse.Namespace) -> int | None:

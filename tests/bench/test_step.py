@@ -95,9 +95,11 @@ def test_a_comparison_is_one_json_object_a_line(tiny_bench, capsys):
     assert records[0]["bar"] == 1.3
 
 
-def test_without_json_it_is_said_in_words(tiny_bench, capsys):
+def test_without_the_option_it_is_said_in_words_too(tiny_bench, capsys):
     assert step.main("tiny") == 0
-    assert "times as fast (asked for: 1.3)" in capsys.readouterr().out.splitlines()[0]
+    said = capsys.readouterr()
+    assert "times as fast (asked for: 1.3)" in said.err.splitlines()[0]
+    assert json.loads(said.out.splitlines()[0])["bar"] == 1.3
 
 
 def test_a_missing_peer_is_an_error_that_says_how_to_install_it(tiny_bench, monkeypatch, capsys):

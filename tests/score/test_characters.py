@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kimivl.score.characters import character_edits, character_error_rate, edit_distance
+from kimivl.score.characters import character_edits, edit_distance
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,3 @@ def test_distance_is_a_metric():
 def test_space_around_is_ignored_and_case_counts():
     assert character_edits(" Word\n", "Word") == 0
     assert character_edits("word", "Word") == 1
-
-
-def test_rate_is_over_the_whole_set():
-    # 1 edit in 2 characters and 0 in 8: 1 / 10, not the mean of the items' rates, 0.25
-    assert character_error_rate(["ax", "abcdefgh"], ["ab", "abcdefgh"]) == pytest.approx(0.1)
-
-
-def test_an_answer_that_runs_on_is_counted_in_full():
-    assert character_error_rate(["abxxxxxx"], ["ab"]) == pytest.approx(3.0)
-
-
-def test_unequal_numbers_and_empty_truths_are_refused():
-    with pytest.raises(ValueError, match="1 answers but 2 truths"):
-        character_error_rate(["a"], ["a", "b"])
-    with pytest.raises(ValueError, match="no character"):
-        character_error_rate(["a"], [" "])

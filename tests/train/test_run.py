@@ -111,6 +111,18 @@ def test_a_folder_of_another_recipe_is_refused_with_the_difference(make_recipe, 
     assert (tmp_path / "recipe.json").read_text() == text
 
 
+def test_a_run_refuses_data_that_were_built_anew(make_recipe, make_stage, tmp_path):
+    root = tmp_path / "data"
+    root.mkdir()
+    recipe = make_recipe(make_stage("text"), data=root)
+    for words, text in (("1a", "2b"), ("1a", "2b")):  # the same build may come again
+        (root / "manifest.json").write_text(json.dumps({"fingerprints": {"words": words, "text": text}}))
+        Run(recipe, tmp_path / "run")
+    (root / "manifest.json").write_text(json.dumps({"fingerprints": {"words": "9c", "text": "2b"}}))
+    with pytest.raises(ConfigError, match=r"data was built anew since .*run began: words\. Choose another --name"):
+        Run(recipe, tmp_path / "run")
+
+
 def test_the_same_recipe_may_come_again(make_recipe, make_stage, tmp_path):
     for _ in range(2):
         Run(make_recipe(make_stage("text")), tmp_path)

@@ -74,14 +74,16 @@ def run(preset_name: str, rounds: int = 3) -> dict[str, Any]:
 
 
 def main(preset_name: str, as_json: bool = False) -> int:
-    """Runs and prints; the exit status."""
+    """Runs and prints a JSON line for each comparison, with a sentence on stderr unless only JSON is wanted; the exit status."""
     try:
         result = run(preset_name)
     except MissingPeer as error:
         print(error, file=sys.stderr)
         return 1
     for record in (result, *result.pop("also")):
-        print(json.dumps(record) if as_json else _sentence(record))
+        if not as_json:
+            print(_sentence(record), file=sys.stderr)
+        print(json.dumps(record))
     return 0
 
 

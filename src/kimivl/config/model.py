@@ -5,7 +5,6 @@ What it is not: weights, or how the model is trained.
 Facts: `a3b` is Kimi-VL-A3B-Instruct's published config; the routed scaling factor follows Moonlight's appendix.
 """
 
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import model_validator
 
-from kimivl.config.base import Config, ConfigError, parse
+from kimivl.config.base import Config, ConfigError, parse, read_json
 
 RESERVED_TOKENS = 256  # special-token slots after the base ranks
 MEDIA_PAD_OFFSET = 21  # place of <|media_pad|> among them
@@ -156,7 +155,7 @@ class ModelConfig(Config):
         path = Path(folder) / "config.json"
         if not path.is_file():
             raise ConfigError(f"{path} does not exist: {folder} is not a model directory")
-        return cls.from_hf(json.loads(path.read_text()), str(path))
+        return cls.from_hf(read_json(path), str(path))
 
 
 # Keys of the official text_config whose value is part of the architecture, not a choice.

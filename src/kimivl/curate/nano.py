@@ -41,7 +41,7 @@ class Group:
 
 
 GROUPS = (
-    Group("text", 1, library.SOURCES, library.build, docs.DISTRIBUTIONS),
+    Group("text", 2, library.SOURCES, library.build, docs.DISTRIBUTIONS),
     Group("recall", 6, recall.SOURCES, recall.build, (), reads=("text",)),
     Group("easy_vqa", 3, easy_vqa.SOURCES, easy_vqa.build, ("easy-vqa",)),
     Group("words", 5, words.SOURCES, words.build, ("matplotlib", "pillow", "numpy"), reads=("text",)),
@@ -129,7 +129,6 @@ def _build_group(root: Path, group: Group, seed: int, scale: float, fingerprint:
     shop = Workshop(root, group.name, seed, scale, advance)
     group.build(shop)
     shop.publish(group.sources)
-    write_atomic(
-        _marker(root, group),
-        json.dumps({"fingerprint": fingerprint, "survey": duplicates.survey(root, group.sources, shop.pixel_hashes)}),
-    )
+    survey = duplicates.survey(root, group.sources, shop.pixel_hashes)
+    duplicates.check(survey["duplicates"])
+    write_atomic(_marker(root, group), json.dumps({"fingerprint": fingerprint, "survey": survey}))

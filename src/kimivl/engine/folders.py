@@ -3,9 +3,10 @@
 What it is: `find_model`. What it is not: the layout of a run (`train/run.py`), which is only read here.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
+
+from kimivl.config.base import read_json
 
 
 def find_model(given: Path | None, runs: Path = Path("runs")) -> Path:
@@ -34,7 +35,7 @@ def _newest(runs: Path) -> Path:
     """The last stage's model of the run that was finished last."""
     ended: list[tuple[float, Path]] = []
     for recipe in runs.glob("*/recipe.json"):
-        last_stage, finished = list(_stages(recipe.parent))[-1]
+        *_, (last_stage, finished) = [(recipe.parent, False), *_stages(recipe.parent)]  # there may be no such stage
         if finished:
             ended.append(((last_stage / "finished.json").stat().st_mtime, last_stage / "model"))
     if not ended:
@@ -44,7 +45,7 @@ def _newest(runs: Path) -> Path:
 
 def _stages(run: Path) -> Iterator[tuple[Path, bool]]:
     """Folder of each stage that makes a whole model, in order, and whether it is finished."""
-    for stage in json.loads((run / "recipe.json").read_text())["stages"]:
+    for stage in read_json(run / "recipe.json")["stages"]:
         if stage["kind"] != "vit" and stage["model"] == "kimi_vl":
             folder = run / "stages" / stage["name"]
             yield folder, (folder / "finished.json").is_file()

@@ -87,7 +87,9 @@ def write_atomic(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         new.write_text(text, encoding="utf-8")
+        _sync(new)
         new.replace(path)
+        _sync(path.parent)
     except OSError as error:
         with suppress(OSError):
             new.unlink()

@@ -6,7 +6,6 @@ Facts: SigLIP's q, k, v are fused in that order, its square position table is re
 eps 1e-6 stays behind in MoonViT (reference/model.md §1.2). A published Moonlight has the names of our `language_model`.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kimivl.config.base import read_json
 from kimivl.config.model import ModelConfig, TextConfig
 from kimivl.model.coca import CoCa
 from kimivl.model.kimi_vl import KimiVL
@@ -133,4 +133,4 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist: a checkpoint is the folder with config.json and its safetensors")
-    return json.loads(path.read_text())
+    return read_json(path)

@@ -35,7 +35,3 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.weight, self.eps)
-
-
-class Embedding(nn.Embedding):
-    """A table of token vectors. `forward` gathers in fp32; the caller casts."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from kimivl.config.base import read_json
 from kimivl.processor.chat import CHAT_TEMPLATE, SUPERVISED, Provenance, Rendered, render_chat, render_document
 from kimivl.processor.image import ImageProcessor
 from kimivl.processor.messages import ImagePart, Message, Part
@@ -127,7 +128,7 @@ def _image_config(processor: ImageProcessor) -> dict[str, Any]:
 
 
 def _read_image_config(path: Path) -> ImageProcessor:
-    config = _read_json(path)
+    config = read_json(path)
     needed = ["patch_size", "merge_kernel_size", "in_token_limit", "pad_input", "image_mean", "image_std"]
     missing = [key for key in needed if key not in config]
     if missing:
@@ -164,22 +165,13 @@ def _tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
 def _check_special_ids(tokenizer: Tokenizer, path: Path) -> None:
     """The names in the file must have our ids. [PAD] and [UNK] may be the other way round: nothing depends on them."""
     ours = tokenizer.special_names()
-    for id, entry in _read_json(path).get("added_tokens_decoder", {}).items():
+    for id, entry in read_json(path).get("added_tokens_decoder", {}).items():
         name = entry["content"]
         if name in ours and name not in ("[PAD]", "[UNK]") and int(id) != ours[name]:
             raise ValueError(
                 f"{path}: {name} has the id {id}, but in the official layout it is {ours[name]}; this directory was made by "
                 "a conversion that renumbers special tokens, so take the original one"
             )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
 
 
 def _write_json(path: Path, config: dict[str, Any]) -> None:

@@ -82,12 +82,10 @@ class Tokenizer:
         self._encoding = tiktoken.Encoding(
             "kimi", pat_str=SPLIT_PATTERN, mergeable_ranks=self._ranks, special_tokens=self._specials
         )
-        self.bos_id = self.special("[BOS]")
         self.eos_id = self.special("[EOS]")
         self.im_end_id = self.special("<|im_end|>")
         self.media_pad_id = self.special("<|media_pad|>")
         self.pad_id = self.special("[PAD]")
-        self.unk_id = self.special("[UNK]")
         # Turns end with <|im_end|>, documents with [EOS]; the official generation_config names only the latter.
         self.stop_ids = frozenset({self.eos_id, self.im_end_id})
 

@@ -1,25 +1,10 @@
-"""How well a text was read: edits per character.
+"""How well a text was read: edits of one answer.
 
-What it is: Levenshtein's distance and the character error rate of a whole set of answers.
+What it is: Levenshtein's distance. The character error rate of a set is the sum of its edits over the sum of its true
+characters (`eval/benchmarks.py`), so that long words count more than short ones.
 What it is not: normalisation; case and punctuation count, since they stand in the picture. Only space around a text is ignored.
-Facts: the rate is the sum of all edits over the sum of all true characters, so long words count more than short ones. No
-item's edits are capped: an answer that runs on costs an edit for every character of it, and the rate can exceed 1.
+Facts: no item's edits are capped: an answer that runs on costs an edit for every character of it, and a rate can exceed 1.
 """
-
-from collections.abc import Sequence
-
-
-def character_error_rate(predictions: Sequence[str], truths: Sequence[str]) -> float:
-    """Edits per true character over the whole set; 0 is perfect.
-
-    Raises: ValueError if the numbers of answers and truths differ, or if the truths hold no character.
-    """
-    if len(predictions) != len(truths):
-        raise ValueError(f"{len(predictions)} answers but {len(truths)} truths: give one answer per truth")
-    characters = sum(len(truth.strip()) for truth in truths)
-    if characters == 0:
-        raise ValueError("the truths hold no character, so there is nothing to read and no rate")
-    return sum(map(character_edits, predictions, truths)) / characters
 
 
 def character_edits(prediction: str, truth: str) -> int:

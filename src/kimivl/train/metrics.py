@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from kimivl.model.atomic import write_atomic
+
 
 class MetricsFile:
     """`metrics.jsonl` of a stage.
@@ -19,10 +21,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, first_step: int):
         kept = [line for line in read_metrics(path) if line["step"] < first_step] if path.exists() else []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replacement = path.with_suffix(".new")
-        replacement.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        replacement.replace(path)
+        write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.path, self._file = path, path.open("a")
 
     def write(self, values: Mapping[str, Any]) -> None:

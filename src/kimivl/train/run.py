@@ -4,6 +4,7 @@ What it is: the folder of a run and the order of work. What it is not: the train
 result (`eval/`), or the command line.
 
     runs/NAME/recipe.json               the recipe as it ran
+    runs/NAME/data.json                 which build of the data it reads, where the data have a manifest
     runs/NAME/processor/                tokenizer and image settings
     runs/NAME/stages/STAGE/metrics.jsonl, checkpoint/   while it trains
     runs/NAME/stages/STAGE/model/, finished.json        when it is done
@@ -16,7 +17,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from kimivl.config.base import ConfigError
+from kimivl.config.base import ConfigError, read_json
 from kimivl.config.recipe import RecipeConfig, StageConfig
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, held_out_packs, load_sources
@@ -36,7 +37,7 @@ from kimivl.train.vocabulary import prepare_processor
 class Run:
     """One run of a recipe in `folder`.
 
-    Raises: ConfigError if the folder holds a run of another recipe.
+    Raises: ConfigError if the folder holds a run of another recipe, or on another build of the data.
     """
 
     def __init__(self, recipe: RecipeConfig, folder: Path):
@@ -112,6 +113,18 @@ class Run:
                 f"{self.folder} holds a run of another recipe: {_first_difference(path.read_text(), text)}. {ADVICE}"
             )
         write_atomic(path, text)
+        self._claim_data()
+
+    def _claim_data(self) -> None:
+        """Later stages must not train on, nor scores be of, other samples than those that the first stages saw."""
+        manifest, path = self.recipe.data / "manifest.json", self.folder / "data.json"
+        if not manifest.exists():
+            return
+        fingerprints = read_json(manifest)["fingerprints"]
+        kept = read_json(path) if path.exists() else fingerprints
+        if changed := sorted(name for name in {*kept, *fingerprints} if kept.get(name) != fingerprints.get(name)):
+            raise ConfigError(f"{self.recipe.data} was built anew since {self.folder} began: {', '.join(changed)}. {ADVICE}")
+        write_atomic(path, json.dumps(fingerprints, indent=1) + "\n")
 
 
 ADVICE = "Choose another --name, or delete the folder to start anew"

@@ -101,7 +101,7 @@ class Trainer:
             ids = [sample_id for pack in packs for sample_id in pack.sample_ids]
             raise FloatingPointError(
                 f"stage {self.stage.name}, step {step}: the {what} is {value}. Samples: {', '.join(ids[:5])}"
-                f"{' …' if ids[5:] else ''}; lower the learning rate and run again"
+                f"{' …' if ids[5:] else ''}; lower the learning rate and run under another --name"
             )
 
     def _balance(self, losses: list[PackLoss]) -> dict[str, float]:
@@ -113,13 +113,13 @@ class Trainer:
 
 
 def make_optimizer(task: Task, stage: StageConfig) -> MuonAdamW:
-    """An optimizer over the parameters that the task trains; the others are frozen."""
+    """An optimizer over the parameters that the task trains; the others are frozen. Newton–Schulz runs in the model's dtype."""
     for name, parameter in task.model.named_parameters():
         parameter.requires_grad_(name.startswith(task.trained))
     specs = param_specs((name, parameter) for name, parameter in task.model.named_parameters() if parameter.requires_grad)
     settings = stage.optimizer
     specs = specs if settings.kind == "muon" else all_adamw(specs)
-    return MuonAdamW(specs, lr=0.0, weight_decay=settings.weight_decay, momentum=settings.momentum)
+    return MuonAdamW(specs, lr=0.0, weight_decay=settings.weight_decay, momentum=settings.momentum, ns_dtype=task.model.dtype)
 
 
 def mean_metrics(losses: list[PackLoss]) -> dict[str, float]:

@@ -10,17 +10,21 @@ SENTENCE = "This sentence describes what the function {} does with the values th
 
 @pytest.fixture
 def library(tmp_path, monkeypatch):
-    """A package of 300 files; every file ends with one paragraph that all of them share."""
+    """A package of 300 files that all share a paragraph, each with a function described by the first words of the next file."""
     shared = "All of these files end with the very same words, which is what a licence header would look like in real packages."
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_x.py").write_text(
         '"""' + "A test file must not be read at all, as it is no documentation of the package. " * 4 + '"""'
     )
+
+    def words_of(i):
+        return [f"word{chr(97 + i % 26)}{chr(97 + i // 26)}{chr(97 + j)}" for j in range(6)]
+
     for i in range(300):
-        words = [f"word{chr(97 + i % 26)}{chr(97 + i // 26)}{chr(97 + j)}" for j in range(6)]
+        words, borrowed = words_of(i), words_of(i + 1)[0]
         body = "\n\n".join(SENTENCE.format(w, w[::-1]) for w in words)
         (tmp_path / f"m{i}.py").write_text(
-            f'"""{body}\n\n{shared}\n"""\n\ndef function_{i}():\n    """Return the number of the module, for a test."""\n'
+            f'"""{body}\n\n{shared}\n"""\n\ndef function_{i}():\n    """{SENTENCE.format(borrowed, borrowed[::-1])}"""\n'
         )
     (tmp_path / "bad.py").write_text('"""\n' + "x" * 200 + '\n"""\ndef (')
     (tmp_path / "latin.py").write_bytes(b'"""\xe9' + b"x" * 300 + b'"""')
@@ -44,6 +48,15 @@ def test_no_paragraph_is_on_both_sides_or_twice(library):
         for line in item.text.split("\n"):
             shingles = shingle_hashes(line)
             assert len(shingles & seen) <= 0.5 * len(shingles)
+
+
+def test_no_summary_repeats_a_held_out_sentence(library):
+    seen = set().union(*(shingle_hashes(line) for item in library.test for line in item.text.split("\n")))
+    described = [sentence for name, sentence in library.summaries if ".function_" in name]
+    assert len(described) > 150
+    for sentence in described:
+        shingles = shingle_hashes(sentence)
+        assert len(shingles & seen) <= 0.5 * len(shingles)
 
 
 def test_documents_have_a_readable_size(library):

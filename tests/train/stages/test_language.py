@@ -100,6 +100,15 @@ def test_the_optional_balance_loss_is_a_mean_over_the_packs_of_a_step(make_recip
     assert losses[alpha] - losses[0.0] == pytest.approx(alpha * hand / 4, rel=1e-4)
 
 
+def test_alignment_ignores_the_balance_loss_of_the_frozen_routers(make_recipe, make_stage, tmp_path, pieces):
+    batch, losses = pack(pieces("captions", range(2))), []
+    for alpha in (0.0, 0.5):
+        recipe = make_recipe(make_stage("joint"), model=make_recipe().model_config_.with_text(aux_loss_alpha=alpha))
+        model = Run(recipe, tmp_path / str(alpha)).builder.kimi_vl(recipe.stages[0])
+        losses.append(language_task(model, "align").pack_loss(batch, 10.0, 1).loss.item())
+    assert losses[0] == losses[1]
+
+
 def test_fine_tuning_learns_only_answers_and_special_tokens(make_recipe, make_stage, data, processor):
     """A pack of conversations, its tokens told apart by their ids: special ones ≥ 256, and the bytes of the answers."""
     stage = make_recipe(make_stage("sft")).stages[0]

@@ -95,6 +95,19 @@ def test_the_loss_is_the_contrast_plus_twice_the_caption_by_hand(model, data, pr
     assert result.load_LE == []
 
 
+def test_a_mixture_decoder_is_balanced(make_recipe, make_stage, tmp_path, data, processor):
+    """Its loads reach the bias rule, and its balance loss the gradient of its router."""
+    mixture = make_recipe().model_config_.with_text(num_hidden_layers=2).text_config
+    batch, losses = captions(data, processor, [0, 1, 2]), []
+    for alpha in (0.0, 0.5):
+        recipe = make_recipe(make_stage("vit"), caption_decoder=mixture.model_copy(update={"aux_loss_alpha": alpha}))
+        model = Run(recipe, tmp_path / str(alpha)).builder.coca(recipe.stages[0])
+        result = vit_task(model, processor.tokenizer).pack_loss(batch, 10.0, 1)
+        assert [int(load.sum()) for load in result.load_LE] == [2 * len(batch.ids_T)]  # one mixture layer, two experts a token
+        losses.append(result.loss.item())
+    assert losses[1] > losses[0] + 0.4  # α times a loss that is 1 where all experts are used alike, and more elsewhere
+
+
 def test_two_pictures_of_one_text_are_no_mistake(model, data, processor):
     """With the same picture and text twice, all four pairs match: the loss is that of the pair alone, twice as often."""
     task = vit_task(model, processor.tokenizer)

@@ -64,11 +64,13 @@ class Library:
 def read_library(seed: int, scale: float = 1.0) -> Library:
     """Read every package up to its budget times `scale`; files come in an order fixed by `seed`.
 
-    Held-out files are read first and claim their paragraphs, so that no near-copy of them can enter the training side.
+    Held-out files are read first and claim their paragraphs, so that no near-copy of them can enter the training side: neither a
+    document nor a summary.
     Raises: ValueError naming a package that is not installed.
     """
     files = {package: _files_in_order(package, seed) for package in BUDGETS}
     novelty = Novelty()
+    held_out_side = Novelty()
     test: list[Document] = []
     train: list[Document] = []
     summaries: list[tuple[str, str]] = []
@@ -83,9 +85,12 @@ def read_library(seed: int, scale: float = 1.0) -> Library:
                 units = list(_units(path))
                 found = _documents(origin, units, novelty)
                 documents.extend(found)
+                if side == "test":
+                    for document in found:
+                        held_out_side.remember(document.text)
                 budget -= sum(len(document.text) for document in found)
                 if side == "train":
-                    summaries.extend(_summaries(package, path, units))
+                    summaries.extend(one for one in _summaries(package, path, units) if held_out_side.is_new(one[1]))
     train.extend(_descriptions(novelty) if scale == 1.0 else [])
     return Library(train, test, summaries)
 

@@ -101,7 +101,7 @@ def prose_score(text: str) -> float:
 
 
 class Novelty:
-    """Remembers the shingles (runs of eight words) of accepted paragraphs.
+    """Remembers the shingles (runs of eight words) of paragraphs.
 
     A paragraph is a near-duplicate when more than `known_share` of its shingles are known.
     """
@@ -112,11 +112,19 @@ class Novelty:
 
     def accept(self, paragraph: str) -> bool:
         """True, and remembered, if most of the paragraph is new."""
-        shingles = shingle_hashes(paragraph)
-        if len(shingles & self._seen) > self.known_share * len(shingles):
+        if not self.is_new(paragraph):
             return False
-        self._seen |= shingles
+        self.remember(paragraph)
         return True
+
+    def is_new(self, paragraph: str) -> bool:
+        """Whether most of its shingles are unknown."""
+        shingles = shingle_hashes(paragraph)
+        return len(shingles & self._seen) <= self.known_share * len(shingles)
+
+    def remember(self, paragraph: str) -> None:
+        """Makes its shingles known."""
+        self._seen |= shingle_hashes(paragraph)
 
 
 def shingle_hashes(paragraph: str) -> set[int]:

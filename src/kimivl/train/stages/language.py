@@ -32,12 +32,10 @@ def language_task(model: KimiVL, kind: StageKind) -> Task:
         output = model(batch.ids_T, batch.segments, batch.patches_P, batch.grids)
         losses_S, chosen_S = supervised_losses(model, output, batch)
         loss = (losses_S * batch.weights_T[chosen_S]).sum() / step_weight
-        alpha = model.config.text_config.aux_loss_alpha
-        if alpha and output.routings:
-            balance = torch.stack([sequence_balance_loss(routing, batch.segments) for routing in output.routings])
-            loss = loss + alpha * balance.sum() / packs
-        loads = [expert_load(routing) for routing in output.routings] if "language_model." in TRAINED[kind] else []
-        return PackLoss(loss, loads, loss_by_source(losses_S.detach(), chosen_S, batch))
+        metrics = loss_by_source(losses_S.detach(), chosen_S, batch)
+        if "language_model." not in TRAINED[kind]:  # frozen routers: MoonViT must not learn to please them
+            return PackLoss(loss, [], metrics)
+        return PackLoss(loss + balance_loss(model, output, batch) / packs, expert_loads(output), metrics)
 
     return Task(model, TRAINED[kind], pack_loss)
 
@@ -47,6 +45,19 @@ def supervised_losses(model: KimiVL, output: DecoderOutput, batch: PackedBatch) 
     chosen_S = batch.weights_T.nonzero()[:, 0]
     hidden_SD = output.hidden_TD.index_select(0, chosen_S)
     return model.language_model.losses(hidden_SD, batch.labels_T[chosen_S]), chosen_S
+
+
+def balance_loss(model: KimiVL, output: DecoderOutput, batch: PackedBatch) -> Tensor:
+    """The sequence-wise balance loss of all mixture layers with its weight α; 0 where there is none."""
+    alpha = model.config.text_config.aux_loss_alpha
+    if not alpha or not output.routings:
+        return torch.zeros((), device=output.hidden_TD.device)
+    return alpha * torch.stack([sequence_balance_loss(routing, batch.segments) for routing in output.routings]).sum()
+
+
+def expert_loads(output: DecoderOutput) -> list[Tensor]:
+    """Tokens per expert of each mixture layer."""
+    return [expert_load(routing) for routing in output.routings]
 
 
 def loss_by_source(losses_S: Tensor, chosen_S: Tensor, batch: PackedBatch) -> dict[str, tuple[float, float]]:

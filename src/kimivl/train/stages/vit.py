@@ -11,7 +11,7 @@ from torch import Tensor
 from kimivl.data.batch import PackedBatch
 from kimivl.model.coca import CoCa, siglip_loss
 from kimivl.processor.tokenizer import Tokenizer
-from kimivl.train.stages.language import loss_by_source, supervised_losses
+from kimivl.train.stages.language import balance_loss, expert_loads, loss_by_source, supervised_losses
 from kimivl.train.stages.task import PackLoss, Task
 
 CAPTION_WEIGHT = 2.0  # λ
@@ -38,9 +38,10 @@ def vit_task(model: CoCa, tokenizer: Tokenizer) -> Task:
         )
         output = model.caption(batch.ids_T, batch.segments, features)
         losses_S, chosen_S = supervised_losses(model, output, batch)
-        loss = contrast / packs + CAPTION_WEIGHT * losses_S.sum() / step_weight
+        caption = CAPTION_WEIGHT * losses_S.sum() / step_weight
+        loss = caption + (contrast + balance_loss(model, output, batch)) / packs
         metrics = loss_by_source(losses_S.detach(), chosen_S, batch) | {"siglip": (contrast.item(), 1.0)}
-        return PackLoss(loss, metrics=metrics)
+        return PackLoss(loss, expert_loads(output), metrics)
 
     return Task(model, EVERYTHING, pack_loss)
 
