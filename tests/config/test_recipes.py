@@ -101,6 +101,11 @@ def test_long_context_is_a_quarter_long_data_and_the_rest_replays_the_stage_befo
         previous = now
 
 
+def test_nanos_long_stages_have_a_quarter_of_data_of_their_own_length():
+    for stage in stages(load_recipe(RECIPES / "nano" / "recipe.yaml"), "long_context"):
+        assert shares(stage)[f"recall_long_{stage.context}"] == pytest.approx(0.25)
+
+
 def test_the_context_grows_four_times_twice_and_the_rope_base_is_reset(a3b):
     (align,), (cooldown,), (first, second) = (stages(a3b, kind) for kind in ("align", "cooldown", "long_context"))
     assert first.context == 4 * cooldown.context and second.context == 4 * first.context

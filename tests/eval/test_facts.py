@@ -17,6 +17,10 @@ def test_parameters_of_the_published_model():
     assert counts["active"] == counts["total"] - 26 * 58 * 3 * 2048 * 1408
 
 
+def test_mini_has_the_size_of_the_reference_model():
+    assert parameter_counts(preset("mini"))["language"] == pytest.approx(110.07e6, abs=5e3)
+
+
 def test_a_stages_facts_are_sums_over_its_steps(run):
     stage = run.recipe.stage("vit")
     folder = run.stages_folder / "vit"

@@ -71,10 +71,10 @@ def train_until_killed(folder: Path, recipe_file: Path, stage: str, step: int, d
 
 
 def test_a_run_that_was_killed_again_and_again_ends_with_the_losses_and_weights_of_one_that_was_not(recipe, whole, tmp_path):
-    """Once in the first stage and twice in the second, each time at a random moment after the stage's first checkpoint."""
+    """Before the first checkpoint, once after it in the first stage and twice in the second, each time at a random moment."""
     rng, folder = random.Random(), tmp_path / "run"
     (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
-    for stage, first, last in (("text", EVERY + 1, 26), ("joint", EVERY + 1, 14), ("joint", 18, 26)):
+    for stage, first, last in (("text", 1, EVERY - 2), ("text", EVERY + 1, 26), ("joint", EVERY + 1, 14), ("joint", 18, 26)):
         step, delay = rng.randint(first, last), rng.uniform(0, 0.05)
         print(f"killed in {stage}, {delay:.3f} s after step {step}")  # shown when the test fails
         train_until_killed(folder, tmp_path / "recipe.json", stage, step, delay)

@@ -27,7 +27,8 @@ def survey(root: Path, sources: Sequence[str], pixel_hashes: Mapping[Path, str])
     """
     files = {path: read_records(path) for source in sources for path in sorted((root / source).glob("*.jsonl"))}
     counts: dict[str, Any] = {source: {} for source in sources}
-    train, tests = Contents(), {}
+    train = Contents()
+    tests: dict[str, Contents] = {}
     for path, records in files.items():
         source = path.parent.name
         counts[source][path.stem] = {

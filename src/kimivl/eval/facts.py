@@ -1,7 +1,7 @@
 """What a finished run is: parameters, tokens, minutes, machine. Nothing here runs the model.
 
-Facts: parameter counts come from the model's shape on the meta device; times from the trainer's own clock, which runs while
-a step's data is made and its update computed, and stands still while the held-out text is measured or a checkpoint written.
+Facts: parameter counts come from the model's shape on the meta device; times from the trainer's own clock, which runs from the
+stage's first step to its last: making data, updates, following the held-out text, checkpoints.
 """
 
 import os

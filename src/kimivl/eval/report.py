@@ -140,8 +140,8 @@ def _needles(summary: Summary) -> str:
     if not needle:
         return ""
     words = (
-        "One sentence with a four-digit code is hidden in held-out text and asked for at the end; names and codes never occur in "
-        "training. Cells are per cent of needles found. Columns are the length of the document in tokens, as multiples of what "
+        "One sentence with a code of three words is hidden in held-out text and asked for at the end; names and codes never occur "
+        "in training. Cells are per cent of needles found. Columns are the length of the document in tokens, as multiples of what "
         "pre-training saw; rows are the place of the needle from the document’s start."
     )
     panels = [_needle_panel(when, needle["stages"][when], rows) for when, rows in needle["table"].items()]

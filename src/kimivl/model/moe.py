@@ -48,7 +48,7 @@ class Router(nn.Module):
 
 
 class Experts(nn.Module):
-    """The routed experts' weights, stacked so that one batched product serves all."""
+    """The routed experts' weights, stacked: one tensor for each kind, however many experts there are."""
 
     def __init__(self, config: TextConfig):
         super().__init__()

@@ -13,6 +13,7 @@ that fits it alone. A sample holds one question, or points at different shapes: 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -57,11 +58,15 @@ def build(shop: Workshop) -> None:
     }
     drawn, total = 0, sum(count for count, _, _ in families.values())
     for family, (count, draw, records_of) in families.items():
-        _write_family(shop, family, count, draw, records_of, lambda done, before=drawn: shop.progress(before + done, total))
+        _write_family(shop, family, count, draw, records_of, partial(_advance, shop, drawn, total))
         drawn += count
     tests = range(shop.count(TEST_ITEMS))
     shop.write("scenes_grounding", "test_pointing", (_pointing_test(shop, i, shop.rng("scenes pointing test", i)) for i in tests))
     shop.write("scenes_qa", "test_counting", (_counting_test(shop, i, shop.rng("scenes counting test", i)) for i in tests))
+
+
+def _advance(shop: Workshop, before: int, total: int, done: int) -> None:
+    shop.progress(before + done, total)
 
 
 def _write_family(
