@@ -140,9 +140,9 @@ def _needles(summary: Summary) -> str:
     if not needle:
         return ""
     words = (
-        "One sentence with a code of three words is hidden in held-out text and asked for at the end; names and codes never occur "
-        "in training. Cells are per cent of needles found. Columns are the length of the document in tokens, as multiples of what "
-        "pre-training saw; rows are the place of the needle from the document’s start."
+        "One sentence with a code of three words is hidden in held-out text and asked for at the end; names and codes never "
+        "occur in training. Cells are per cent of needles found. Columns are the document’s length in tokens, as multiples of "
+        "what pre-training saw; rows are the place of the needle from the document’s start."
     )
     panels = [_needle_panel(when, needle["stages"][when], rows) for when, rows in needle["table"].items()]
     return section("Needle in a haystack", paragraph(words), grid(panels, "wide"))
