@@ -108,6 +108,12 @@ def test_the_scaling_factor_follows_from_gaussian_logits(experts, chosen, publis
     assert gaussian_routed_scaling(experts, chosen, draws=50_000) == pytest.approx(published, abs=3e-3)
 
 
+def test_a_damaged_config_file_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"vision_config": {')
+    with pytest.raises(ConfigError, match=r"config\.json: not valid JSON"):
+        ModelConfig.load(tmp_path)
+
+
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ConfigError, match="known: nano, mini, a3b"):
         preset("giga")

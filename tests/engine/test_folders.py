@@ -34,6 +34,19 @@ def test_without_a_name_the_run_that_was_finished_last_is_taken(tmp_path):
     assert find_model(None, tmp_path) == newest / "stages" / "sft" / "model"
 
 
+def test_a_run_without_a_whole_model_is_passed_over(tmp_path):
+    made = make_run(tmp_path / "a", ["text", "decoder", "vit", "sft"])
+    make_run(tmp_path / "only_vision", ["vit"], time=300)
+    (tmp_path / "only_vision" / "recipe.json").write_text('{"stages": [{"name": "vit", "kind": "vit", "model": "kimi_vl"}]}')
+    assert find_model(None, tmp_path) == made / "stages" / "sft" / "model"
+
+
+def test_a_damaged_recipe_is_named(tmp_path):
+    (make_run(tmp_path / "a", ["text"]) / "recipe.json").write_text('{"stages": [')
+    with pytest.raises(ValueError, match=r"a/recipe\.json: not valid JSON"):
+        find_model(tmp_path / "a")
+
+
 @pytest.mark.parametrize(
     ("finished", "stage"), [(["text", "decoder", "vit"], "text"), (["text", "decoder", "vit", "sft"], "sft")]
 )

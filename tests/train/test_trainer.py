@@ -281,6 +281,11 @@ def test_the_seconds_of_a_stage_are_those_of_all_its_processes(make_trainer):
     assert saved < again.run().seconds <= saved + time.perf_counter() - start
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_matrices_are_orthogonalised_in_the_dtype_of_the_model(make_trainer, dtype):
+    assert make_trainer("text", recipe={"dtype": dtype}).optimizer._ns_dtype == getattr(torch, dtype)
+
+
 def test_the_last_step_leaves_no_checkpoint_behind_it(make_trainer):
     """The result is the model folder; a checkpoint of the end would only cost its writing."""
     trainer = make_trainer("text", steps=4, checkpoint_every=2)

@@ -17,7 +17,7 @@ from kimivl.curate.scene.shapes import (
     pair,
     place,
     point_text,
-    scene_of_several,
+    several,
     unique_names,
 )
 from kimivl.curate.workshop import plain_text, read_records
@@ -77,7 +77,7 @@ def test_yes_and_no_by_reading_the_question(wording, monkeypatch):
 def test_grounding_lines_point_into_their_object():
     for i in range(200):
         rng = rng_for(0, "grounding", i)
-        scene = scene_of_several(rng)
+        scene = several(rng)
         by_name = unique_names(scene)
         for line in "".join(p["text"] for p in grounding(scene, rng)).splitlines():
             words, numbers = line.split(" .", 1)

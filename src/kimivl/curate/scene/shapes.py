@@ -54,7 +54,7 @@ def build(shop: Workshop) -> None:
     families = {
         "singles": (shop.count(SINGLES), single, _single_records),
         "pairs": (shop.count(PAIRS), pair, _pair_records),
-        "scenes": (shop.count(SCENES), scene_of_several, _scene_records),
+        "scenes": (shop.count(SCENES), several, _scene_records),
     }
     drawn, total = 0, sum(count for count, _, _ in families.values())
     for family, (count, draw, records_of) in families.items():
@@ -133,20 +133,16 @@ def pair(rng: np.random.Generator) -> Scene:
             return scene
 
 
-def scene_of_several(rng: np.random.Generator) -> Scene:
-    """Two to four shapes, of which at least one can be named."""
+def several(rng: np.random.Generator) -> Scene:
+    """Two to four shapes of which one can be named, in two of five scenes of few kinds and colours, so that counts vary."""
     while True:
-        scene = several(int(rng.integers(2, 5)), rng)
+        palette = EVERYTHING
+        if rng.random() < 0.4:
+            kinds, colors = (_shuffled(list(names), rng) for names in EVERYTHING)
+            palette = tuple(kinds[:2]), tuple(colors[:3])
+        scene = random_scene(int(rng.integers(2, 5)), SCENE_SIZE, SCENE_RADII, palette, rng)
         if unique_names(scene):
             return scene
-
-
-def several(count: int, rng: np.random.Generator) -> Scene:
-    """`count` shapes; in two of five scenes of few kinds and colours, so that counts above one are common."""
-    palette = EVERYTHING
-    if rng.random() < 0.4:
-        palette = tuple(tuple(_shuffled(list(names), rng)[:most]) for names, most in zip(EVERYTHING, (2, 3)))  # type: ignore[assignment]
-    return random_scene(count, SCENE_SIZE, SCENE_RADII, palette, rng)
 
 
 def caption(scene: Scene) -> str:
@@ -162,6 +158,12 @@ def unique_names(scene: Scene) -> dict[str, Shape]:
     ]
     counts = Counter(name for name, _ in names)
     return {name: shape for name, shape in names if counts[name] == 1}
+
+
+def _one_name_each(scene: Scene, rng: np.random.Generator) -> list[tuple[str, Shape]]:
+    """The shapes that can be named, in any order: a second name of one could be answered by copying the first answer."""
+    by_shape = {id(shape): (name, shape) for name, shape in _shuffled(list(unique_names(scene).items()), rng)}
+    return list(by_shape.values())
 
 
 def normalized_box(shape: Shape, size: tuple[int, int]) -> list[float]:
@@ -216,14 +218,9 @@ def count_phrases(scene: Scene, rng: np.random.Generator) -> list[tuple[str, int
 
 
 def grounding(scene: Scene, rng: np.random.Generator) -> list[Part]:
-    """Lines 'red circle .34 .56' (a point) or 'red circle .25 .40 .43 .72' (a box), each shape at most once.
-
-    A second name of the same shape could be answered by copying the line above.
-    """
-    one_name = {id(shape): (name, shape) for name, shape in _shuffled(list(unique_names(scene).items()), rng)}
-    names = list(one_name.values())[:4]
+    """Lines 'red circle .34 .56' (a point) or 'red circle .25 .40 .43 .72' (a box), each shape at most once."""
     write = box_text if rng.random() < 0.15 else point_text
-    return join_lines(_located(name, write(shape, scene.size)) for name, shape in names)
+    return join_lines(_located(name, write(shape, scene.size)) for name, shape in _one_name_each(scene, rng))
 
 
 def question_line(scene: Scene, rng: np.random.Generator) -> list[Part]:
@@ -244,12 +241,12 @@ def conversation(sample_id: str, path: str, scene: Scene, rng: np.random.Generat
 
 
 def _points(scene: Scene, rng: np.random.Generator) -> list[Turn]:
-    """A second point at the same shape could be copied from the text instead of seen."""
-    turns: dict[int, Turn] = {}
-    for name, shape in _shuffled(list(unique_names(scene).items()), rng):
-        wording = _one(("Point to the {}.", "Point to the {}.", "Where is the {}?"), rng)
-        turns.setdefault(id(shape), (wording.format(name), _located(name, point_text(shape, scene.size))))
-    return list(turns.values())[: rng.integers(1, 4)]
+    """One to three questions for the points of different shapes."""
+    wordings = ("Point to the {}.", "Point to the {}.", "Where is the {}?")
+    return [
+        (_one(wordings, rng).format(name), _located(name, point_text(shape, scene.size)))
+        for name, shape in _one_name_each(scene, rng)[: rng.integers(1, 4)]
+    ]
 
 
 def _box(scene: Scene, rng: np.random.Generator) -> Turn:
@@ -290,7 +287,7 @@ def _describe(scene: Scene, rng: np.random.Generator) -> Turn:
 
 def _pointing_test(shop: Workshop, index: int, rng: np.random.Generator) -> Record:
     """A new scene of two to four shapes and one unambiguous object in it."""
-    scene = scene_of_several(rng)
+    scene = several(rng)
     name, shape = _one(list(unique_names(scene).items()), rng)
     path = shop.save_image("scenes_grounding", f"test-{index:03d}", paint(scene))
     answer = point_text(shape, scene.size)
@@ -302,7 +299,7 @@ def _pointing_test(shop: Workshop, index: int, rng: np.random.Generator) -> Reco
 
 
 def _counting_test(shop: Workshop, index: int, rng: np.random.Generator) -> Record:
-    scene = several(int(rng.integers(2, 5)), rng)
+    scene = several(rng)
     name, count = _one(count_phrases(scene, rng), rng)
     path = shop.save_image("scenes_qa", f"test-{index:03d}", paint(scene))
     return chat(

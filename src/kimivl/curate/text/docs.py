@@ -70,7 +70,6 @@ def read_library(seed: int, scale: float = 1.0) -> Library:
     """
     files = {package: _files_in_order(package, seed) for package in BUDGETS}
     novelty = Novelty()
-    held_out_side = Novelty()
     test: list[Document] = []
     train: list[Document] = []
     summaries: list[tuple[str, str]] = []
@@ -85,14 +84,20 @@ def read_library(seed: int, scale: float = 1.0) -> Library:
                 units = list(_units(path))
                 found = _documents(origin, units, novelty)
                 documents.extend(found)
-                if side == "test":
-                    for document in found:
-                        held_out_side.remember(document.text)
                 budget -= sum(len(document.text) for document in found)
                 if side == "train":
-                    summaries.extend(one for one in _summaries(package, path, units) if held_out_side.is_new(one[1]))
+                    summaries.extend(_summaries(package, path, units))
     train.extend(_descriptions(novelty) if scale == 1.0 else [])
-    return Library(train, test, summaries)
+    return Library(train, test, _without_copies(summaries, test))
+
+
+def _without_copies(summaries: list[tuple[str, str]], test: list[Document]) -> list[tuple[str, str]]:
+    """The summaries that repeat no held-out paragraph."""
+    held_out_text = Novelty()
+    for document in test:
+        for paragraph in document.text.split("\n"):
+            held_out_text.accept(paragraph)
+    return [(name, sentence) for name, sentence in summaries if not held_out_text.knows(sentence)]
 
 
 def _files_in_order(package: str, seed: int) -> list[tuple[str, Path]]:

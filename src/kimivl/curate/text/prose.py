@@ -101,7 +101,7 @@ def prose_score(text: str) -> float:
 
 
 class Novelty:
-    """Remembers the shingles (runs of eight words) of paragraphs.
+    """Remembers the shingles (runs of eight words) of accepted paragraphs.
 
     A paragraph is a near-duplicate when more than `known_share` of its shingles are known.
     """
@@ -112,19 +112,18 @@ class Novelty:
 
     def accept(self, paragraph: str) -> bool:
         """True, and remembered, if most of the paragraph is new."""
-        if not self.is_new(paragraph):
+        shingles = shingle_hashes(paragraph)
+        if self._are_known(shingles):
             return False
-        self.remember(paragraph)
+        self._seen |= shingles
         return True
 
-    def is_new(self, paragraph: str) -> bool:
-        """Whether most of its shingles are unknown."""
-        shingles = shingle_hashes(paragraph)
-        return len(shingles & self._seen) <= self.known_share * len(shingles)
+    def knows(self, paragraph: str) -> bool:
+        """Whether it is a near-duplicate of what was accepted; it is not remembered."""
+        return self._are_known(shingle_hashes(paragraph))
 
-    def remember(self, paragraph: str) -> None:
-        """Makes its shingles known."""
-        self._seen |= shingle_hashes(paragraph)
+    def _are_known(self, shingles: set[int]) -> bool:
+        return len(shingles & self._seen) > self.known_share * len(shingles)
 
 
 def shingle_hashes(paragraph: str) -> set[int]:
