@@ -101,9 +101,13 @@ def test_long_context_is_a_quarter_long_data_and_the_rest_replays_the_stage_befo
         previous = now
 
 
-def test_nanos_long_stages_have_a_quarter_of_data_of_their_own_length():
-    for stage in stages(load_recipe(RECIPES / "nano" / "recipe.yaml"), "long_context"):
-        assert shares(stage)[f"recall_long_{stage.context}"] == pytest.approx(0.25)
+def test_nanos_long_stages_have_a_quarter_of_long_data_and_replay_the_cooldowns_mixture():
+    recipe = load_recipe(RECIPES / "nano" / "recipe.yaml")
+    (cooldown,) = stages(recipe, "cooldown")
+    for stage in stages(recipe, "long_context"):
+        replayed = shares(stage)
+        assert replayed.pop(f"recall_long_{stage.context}") == pytest.approx(0.25, abs=1e-4)
+        assert replayed == pytest.approx({name: 0.75 * share for name, share in shares(cooldown).items()}, abs=1e-4)
 
 
 def test_the_context_grows_four_times_twice_and_the_rope_base_is_reset(a3b):

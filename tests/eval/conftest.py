@@ -44,13 +44,14 @@ def write(root: Path, source: str, split: str, records: list[dict[str, Any]]) ->
     (root / source / f"{split}.jsonl").write_text("".join(lines))
 
 
-def draw_square(root: Path, source: str, name: str, color: str, x: int, y: int) -> list[float]:
-    """A square of 12 pixels on 32 × 32; returns its box as shares of the sides."""
+def draw_square(root: Path, source: str, name: str, color: str, x: int, y: int) -> list[list[float]]:
+    """A square of 12 pixels on 32 × 32; returns its corners as shares of the sides."""
     (root / source / "images").mkdir(parents=True, exist_ok=True)
     image = Image.new("RGB", (32, 32), "white")
     ImageDraw.Draw(image).rectangle((x, y, x + 11, y + 11), fill=color)
     image.save(root / source / "images" / f"{name}.png")
-    return [x / 32, y / 32, (x + 12) / 32, (y + 12) / 32]
+    left, top, right, bottom = x / 32, y / 32, (x + 12) / 32, (y + 12) / 32
+    return [[left, top], [right, top], [right, bottom], [left, bottom]]
 
 
 def question(name: str, asked: str, answer: dict[str, Any]) -> list[dict[str, Any]]:
@@ -70,12 +71,12 @@ def data(tmp_path_factory) -> Path:
             color, x, y = COLORS[number % 4], int(rng.integers(20)), int(rng.integers(20))
             name = f"{split}-{number}"
             for source in ("captions", "colors", "points"):
-                box = draw_square(root, source, name, color, x, y)
+                outline = draw_square(root, source, name, color, x, y)
             captions.append({"content": [picture(name), text(f"a {color} square")]})
             for asked, answer in (("What color?", color), (f"Is it {color}?", "yes")):
                 colors.append({"messages": question(name, asked, text(answer)), "meta": {"answer": answer}})
-            middle = f"{(box[0] + box[2]) / 2:.2f} {(box[1] + box[3]) / 2:.2f}"
-            points.append({"messages": question(name, "Point to it.", spelled(middle)), "meta": {"answer": middle, "box": box}})
+            middle = " ".join(f"{(start + end) / 2:.2f}" for start, end in zip(outline[0], outline[2]))
+            points.append({"messages": question(name, "Point to it.", spelled(middle)), "meta": {"answer": middle, "outline": outline}})
         for source, records in (("captions", captions), ("colors", colors), ("points", points)):
             write(root, source, split, records)
     return root
@@ -126,7 +127,7 @@ def recipe(data) -> RecipeConfig:
                 {"key": "easy_vqa_test_accuracy", "source": "colors", "metric": "exact", "max_new_tokens": 3,
                  "controls": {"easy_vqa_blind_accuracy": "blank", "easy_vqa_shuffled_accuracy": "shuffled"}},
                 {"key": "reading_cer.known_fonts", "source": "colors", "metric": "character_error_rate", "max_new_tokens": 3},
-                {"key": "pointing_hit_rate", "source": "points", "metric": "point_in_box", "max_new_tokens": 6},
+                {"key": "pointing_hit_rate", "source": "points", "metric": "point_in_outline", "max_new_tokens": 6},
             ],
             "needle": {"before": "joint", "after": "long", "context": 128, "multiples": [1, 4], "items": 4},
             "muon_vs_adamw": {"stage": "text", "steps": 2, "rates": [1e-3, 1e-2]},

@@ -12,8 +12,8 @@ from kimivl.eval.items import Item, load_items
 from kimivl.eval.parts import Parts
 
 
-def item(truth, box=None, name="a"):
-    return Item(name, (), "?", truth, (), box)
+def item(truth, outline=None, name="a"):
+    return Item(name, (), "?", truth, (), outline)
 
 
 @dataclass
@@ -27,17 +27,20 @@ class Echo:
         return [Completion([], f" {len(prompt.ids)}\n", "stop") for prompt in prompts]
 
 
+SQUARE = ((0.4, 0.4), (0.6, 0.4), (0.6, 0.6), (0.4, 0.6))
+
+
 def test_scores_by_hand():
     assert METRICS["exact"]("Red.", item("red")) == (1.0, 1.0)
     assert METRICS["exact"]("blue", item("red")) == (0.0, 1.0)
     assert METRICS["character_error_rate"]("wird", item("word")) == (1.0, 4.0)
-    assert METRICS["point_in_box"]("0.5 0.5", item("", (0.4, 0.4, 0.6, 0.6))) == (1.0, 1.0)
-    assert METRICS["point_in_box"]("nothing", item("", (0.4, 0.4, 0.6, 0.6))) == (0.0, 1.0)
+    assert METRICS["point_in_outline"]("0.5 0.5", item("", SQUARE)) == (1.0, 1.0)
+    assert METRICS["point_in_outline"]("nothing", item("", SQUARE)) == (0.0, 1.0)
 
 
-def test_pointing_without_a_box_names_the_record():
-    with pytest.raises(ValueError, match="record p7 has no box"):
-        METRICS["point_in_box"]("0.5 0.5", item("", name="p7"))
+def test_pointing_without_an_outline_names_the_record():
+    with pytest.raises(ValueError, match="record p7 has no outline"):
+        METRICS["point_in_outline"]("0.5 0.5", item("", name="p7"))
 
 
 def test_a_sets_score_is_the_sum_over_the_sum():

@@ -56,16 +56,16 @@ def test_pictures_are_inside_and_large_ones_are_shrunk(root):
     assert picture_in(gallery.card(answer("a", images=["large.png"]), "exact", root)).size == (320, 160)
 
 
-def test_box_and_point_are_drawn_in_the_pictures_own_pixels(root):
-    pointing = answer("a", images=["small.png"], box=[0.1, 0.2, 0.3, 0.6], prediction="0.25 0.5")
-    html = gallery.card(pointing, "point_in_box", root)
-    assert 'class="true-box" x="10.0" y="10.0" width="20.0" height="20.0"' in html
+def test_outline_and_point_are_drawn_in_the_pictures_own_pixels(root):
+    pointing = answer("a", images=["small.png"], outline=[[0.1, 0.2], [0.3, 0.2], [0.2, 0.6]], prediction="0.25 0.5")
+    html = gallery.card(pointing, "point_in_outline", root)
+    assert 'class="true-outline" points="10.0,10.0 30.0,10.0 20.0,30.0"' in html
     assert 'class="pointed" d="M19.0 25.0H31.0M25.0 19.0V31.0"' in html  # a cross around (25, 25) with arms of 6
 
 
 def test_an_answer_without_a_point_has_no_cross(root):
-    html = gallery.card(answer("a", 0.0, ["small.png"], box=[0, 0, 1, 1], prediction="there"), "point_in_box", root)
-    assert "true-box" in html and "pointed" not in html
+    html = gallery.card(answer("a", 0.0, ["small.png"], outline=[[0, 0], [1, 0], [1, 1]], prediction="there"), "point_in_outline", root)
+    assert "true-outline" in html and "pointed" not in html
 
 
 def test_truth_is_shown_where_the_answer_is_wrong(root):

@@ -84,7 +84,7 @@ def test_every_stage_has_its_chart(page, run):
 def test_answers_are_shown_with_their_pictures(page):
     # 6 pictures a set, and 2 of the pointing ones beyond the first 4 are wrong
     assert page.count('<figure class="sample">') == 3 * 6
-    assert page.count('class="true-box"') == 6
+    assert page.count('class="true-outline"') == 6
 
 
 def test_a_run_that_only_trains_has_a_report(run, tmp_path, recipe):

@@ -118,7 +118,7 @@ class BenchmarkConfig(Config):
     key: str
     source: str
     split: str = "test"
-    metric: Literal["exact", "character_error_rate", "point_in_box"]
+    metric: Literal["exact", "character_error_rate", "point_in_outline"]
     max_new_tokens: int = 16
     controls: dict[str, Literal["blank", "shuffled"]] = {}
 

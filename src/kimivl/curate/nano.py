@@ -43,10 +43,10 @@ class Group:
 GROUPS = (
     Group("text", 3, library.SOURCES, library.build, docs.DISTRIBUTIONS),
     Group("recall", 6, recall.SOURCES, recall.build, (), reads=("text",)),
-    Group("easy_vqa", 3, easy_vqa.SOURCES, easy_vqa.build, ("easy-vqa",)),
+    Group("easy_vqa", 4, easy_vqa.SOURCES, easy_vqa.build, ("easy-vqa",)),
     Group("words", 5, words.SOURCES, words.build, ("matplotlib", "pillow", "numpy"), reads=("text",)),
     Group("digits", 1, digits.SOURCES, digits.build, ("scikit-learn", "pillow", "numpy")),
-    Group("scenes", 7, shapes.SOURCES, shapes.build, ("pillow", "numpy")),
+    Group("scenes", 8, shapes.SOURCES, shapes.build, ("pillow", "numpy")),
     Group("photos", 2, photos.SOURCES, photos.build, ("scikit-image", "scikit-learn", "pillow", "numpy")),
     Group("clips", 2, clips.SOURCES, clips.build, ("pillow", "numpy")),
 )

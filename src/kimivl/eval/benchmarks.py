@@ -23,7 +23,7 @@ from kimivl.model.atomic import write_atomic
 from kimivl.processor.processor import Encoded
 from kimivl.score.characters import character_edits
 from kimivl.score.exact import exact
-from kimivl.score.pointing import point_in_box
+from kimivl.score.pointing import point_in_outline
 from kimivl.train.build import compute_dtype
 
 BATCH = 512  # prompts handed to the engine at a time: their pictures are in memory together
@@ -104,12 +104,12 @@ def _characters(prediction: str, item: Item) -> Counts:
 
 
 def _point(prediction: str, item: Item) -> Counts:
-    if item.box is None:
-        raise ValueError(f'test record {item.id} has no box: pointing needs "meta": {{"box": [x0, y0, x1, y1]}}')
-    return point_in_box(prediction, item.box), 1.0
+    if item.outline is None:
+        raise ValueError(f'test record {item.id} has no outline: pointing needs "meta": {{"outline": [[x, y], …]}}')
+    return point_in_outline(prediction, item.outline), 1.0
 
 
-METRICS: dict[str, Callable[[str, Item], Counts]] = {"exact": _exact, "character_error_rate": _characters, "point_in_box": _point}
+METRICS: dict[str, Callable[[str, Item], Counts]] = {"exact": _exact, "character_error_rate": _characters, "point_in_outline": _point}
 
 
 def rate(counts: Sequence[Counts], items: Sequence[Item]) -> Result:
@@ -130,7 +130,7 @@ def _keep_answers(path: Path, asked: Sequence[Item], answers: Sequence[str], cou
             "score": part / whole if whole else 0.0,
             "images": [str(image.relative_to(root)) for image in item.images],
         }
-        | ({"box": item.box} if item.box else {})
+        | ({"outline": item.outline} if item.outline else {})
         for item, prediction, (part, whole) in zip(asked, answers, counts)
     ]
     write_atomic(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

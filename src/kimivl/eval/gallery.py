@@ -48,7 +48,7 @@ def card(answer: Answer, metric: str, root: Path) -> str:
     right = is_right(answer, metric)
     pictures = "".join(_picture(root / name, answer) for name in answer["images"])
     said = escape(answer["prediction"]) or "<i>nothing</i>"
-    truth = "" if right or "box" in answer else f'<div class="truth">truth: {escape(answer["truth"])}</div>'
+    truth = "" if right or "outline" in answer else f'<div class="truth">truth: {escape(answer["truth"])}</div>'
     mark = '<span class="mark yes" title="right">✓</span>' if right else '<span class="mark no" title="wrong">✗</span>'
     asked = f'<div class="asked">{escape(answer["question"])}</div>'
     words = f'<figcaption>{asked}<div class="said">{mark} {said}</div>{truth}</figcaption>'
@@ -62,15 +62,14 @@ def _picture(path: Path, answer: Answer) -> str:
     width, height = image.size
     zoomed = ' class="zoomed"' if max(image.size) < ZOOM_BELOW else ""
     picture = f'<image href="{data_uri(image)}" width="{width}" height="{height}"{zoomed}/>'
-    marks = _pointing(answer, width, height) if "box" in answer else ""
+    marks = _pointing(answer, width, height) if "outline" in answer else ""
     return f'<svg class="shot" viewBox="0 0 {width} {height}" role="img" aria-label="test picture">{picture}{marks}</svg>'
 
 
 def _pointing(answer: Answer, width: int, height: int) -> str:
-    """The true box, and a cross where the model pointed."""
-    x0, y0, x1, y1 = answer["box"]
-    box = f'x="{x0 * width:.1f}" y="{y0 * height:.1f}" width="{(x1 - x0) * width:.1f}" height="{(y1 - y0) * height:.1f}"'
-    marks = f'<rect class="true-box" {box}/>'
+    """The true outline, and a cross where the model pointed."""
+    corners = " ".join(f"{x * width:.1f},{y * height:.1f}" for x, y in answer["outline"])
+    marks = f'<polygon class="true-outline" points="{corners}"/>'
     if point := parse_point(answer["prediction"]):
         x, y, arm = point[0] * width, point[1] * height, 0.06 * max(width, height)
         cross = f"M{x - arm:.1f} {y:.1f}H{x + arm:.1f}M{x:.1f} {y - arm:.1f}V{y + arm:.1f}"

@@ -16,6 +16,7 @@ from kimivl.data.sample import Sample
 from kimivl.data.source import Source, key_of
 from kimivl.processor.image import load_rgb
 from kimivl.processor.messages import ImagePart, Message, Part, TextPart
+from kimivl.score.pointing import Point
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Item:
     question: str
     truth: str
     images: tuple[Path, ...]
-    box: tuple[float, ...] | None = None
+    outline: tuple[Point, ...] | None = None  # of what is to be pointed at
 
 
 def load_items(root: Path, source: str, split: str) -> list[Item]:
@@ -46,10 +47,11 @@ def _item(sample: Sample, path: Path) -> Item:
     if not isinstance(sample.meta.get("answer"), str):
         raise ValueError(f'{where}: a test record has its true answer in "meta": {{"answer": "…"}}')
     prompt = sample.messages[:-1]
-    box = sample.meta.get("box")
+    outline = sample.meta.get("outline")
     files = [part.image for message in prompt for part in message.parts if isinstance(part, ImagePart)]
     images = tuple(file for file in files if isinstance(file, Path))
-    return Item(sample.id, prompt, _question(prompt[-1]), sample.meta["answer"], images, tuple(box) if box else None)
+    corners = tuple((x, y) for x, y in outline) if outline else None
+    return Item(sample.id, prompt, _question(prompt[-1]), sample.meta["answer"], images, corners)
 
 
 def _question(message: Message) -> str:

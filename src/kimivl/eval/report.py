@@ -29,8 +29,8 @@ SET_TITLES = {
     "counting_accuracy": "Counting",
     "clips_accuracy": "Short clips",
 }
-METRIC_NAMES = {"exact": "right", "character_error_rate": "character errors", "point_in_box": "hits"}
-COUNTED = {"exact": "", "character_error_rate": ": character errors", "point_in_box": ": hits"}
+METRIC_NAMES = {"exact": "right", "character_error_rate": "character errors", "point_in_outline": "hits"}
+COUNTED = {"exact": "", "character_error_rate": ": character errors", "point_in_outline": ": hits"}
 CONTROL_NAMES = {"blank": "with a blank picture", "shuffled": "with another question’s picture"}
 PART_NAMES = {
     "vision": "MoonViT",
@@ -95,7 +95,7 @@ def _goal_card(goal: Goal, value: float, summary: Summary) -> str:
 
 def _answers(run: Run, summary: Summary) -> str:
     sets = [_answer_set(run, key, result) for key, result in summary["details"].items() if result["control"] is None]
-    words = f"{gallery.RULE} Where the model was asked to point, the red cross is its answer and the green box the thing."
+    words = f"{gallery.RULE} Where the model was asked to point, the red cross is its answer and the green outline the thing."
     return section("What it answers", paragraph(words), *sets) if any(sets) else ""
 
 

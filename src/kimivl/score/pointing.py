@@ -1,6 +1,6 @@
 """Whether an answer points at the asked thing.
 
-What it is: `parse_point`, which finds the two coordinates in whatever words surround them, and `point_in_box`.
+What it is: `parse_point`, which finds the two coordinates in whatever words surround them, and `point_in_outline`.
 What it is not: a reader of boxes, or of coordinates in pixels or per cent. A point is two shares, of the picture's width and of
 its height.
 """
@@ -25,16 +25,24 @@ def parse_point(text: str) -> Point | None:
     return numbers[0], numbers[1]
 
 
-def point_in_box(prediction: str, box: Sequence[float]) -> float:
-    """1.0 if the answer's point lies in the box, border included; 0.0 if it lies outside or if there is no point.
+def point_in_outline(prediction: str, outline: Sequence[Point]) -> float:
+    """1.0 if the answer's point lies inside the closed outline; 0.0 if it lies outside or if there is no point.
+
+    Even-odd rule: a ray from the point to the right crosses the outline an odd number of times. A point exactly on an edge
+    may count either way.
 
     Args:
-        box: x0, y0, x1, y1 as shares of the picture's width and height.
-    Raises: ValueError for a box that is none.
+        outline: three corners or more, in order, as shares of the picture's width and height.
+    Raises: ValueError for an outline that is none.
     """
-    if len(box) != 4 or box[0] > box[2] or box[1] > box[3]:
-        raise ValueError(f"a box is x0, y0, x1, y1 with x0 ≤ x1 and y0 ≤ y1, got {list(box)}")
+    if len(outline) < 3 or any(len(corner) != 2 for corner in outline):
+        raise ValueError(f"an outline is at least three corners [x, y] in order, got {list(outline)}")
     point = parse_point(prediction)
     if point is None:
         return 0.0
-    return float(box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3])
+    x, y = point
+    inside = False
+    for (x0, y0), (x1, y1) in zip(outline, [*outline[1:], outline[0]]):
+        if (y0 > y) != (y1 > y) and x < x0 + (y - y0) / (y1 - y0) * (x1 - x0):
+            inside = not inside
+    return float(inside)

@@ -1,7 +1,7 @@
 """The easy-vqa package: pictures of one coloured shape with questions, in the package's own split.
 
-What it is: `build`, which writes `easy_vqa` (chat), `easy_vqa_caption` (document: image, 'a red circle') and `easy_vqa_qa`
-(document: image, 'Question: … Answer: …'). A sample holds one question: a second could be answered from the text of the first.
+What it is: `build`, which writes `easy_vqa` (chat) and `easy_vqa_caption` (document: image, 'a red circle'). A sample holds one
+question: a second could be answered from the text of the first.
 What it is not: a new split or a relabelling. Captions are derived from answers of the training questions alone.
 Facts: 4,000 + 1,000 PNG files of 64x64, 38,575 + 9,673 questions, 13 answers; MIT licence. No test picture equals
 a training picture pixel by pixel (counted at every build, in the manifest's `duplicates`).
@@ -16,7 +16,7 @@ from pathlib import Path
 from kimivl.curate.records import chat, document, image, text
 from kimivl.curate.workshop import Workshop
 
-SOURCES = ("easy_vqa", "easy_vqa_caption", "easy_vqa_qa")
+SOURCES = ("easy_vqa", "easy_vqa_caption")
 SHAPES = ("circle", "rectangle", "triangle")
 COLORS = ("red", "green", "blue", "yellow", "gray", "black", "teal", "brown")
 
@@ -24,7 +24,7 @@ Questions = dict[int, list[tuple[str, str]]]  # image number -> (question, answe
 
 
 def build(shop: Workshop) -> None:
-    """Write the three sources. Raises ValueError if the package's files are not as its 1.0 release has them."""
+    """Write both sources. Raises ValueError if the package's files are not as its 1.0 release has them."""
     folder = _package_data()
     train, test = (_questions(folder / split) for split in ("train", "test"))
     train = dict(list(train.items())[: shop.count(len(train))])
@@ -34,8 +34,7 @@ def build(shop: Workshop) -> None:
     for done, ((split, number), name) in enumerate(names.items(), start=1):
         paths[split, number] = shop.take_image("easy_vqa", name, folder / split / "images" / f"{number}.png")
         if split == "train":
-            for source in SOURCES[1:]:
-                shop.share_image(source, name, "easy_vqa")
+            shop.share_image("easy_vqa_caption", name, "easy_vqa")
         shop.progress(done, len(names))
 
     for split, questions in (("train", train), ("test", test)):
@@ -53,15 +52,6 @@ def build(shop: Workshop) -> None:
         "easy_vqa_caption",
         "train",
         (document(f"easy-vqa-caption-{n}", [image(paths["train", n]), text(caption)]) for n, caption in captions.items()),
-    )
-    shop.write(
-        "easy_vqa_qa",
-        "train",
-        (
-            document(f"easy-vqa-qa-{n}-{i}", [image(paths["train", n]), text(f"Question: {question} Answer: {answer}")])
-            for n, pairs in train.items()
-            for i, (question, answer) in enumerate(pairs)
-        ),
     )
 
 
