@@ -1,4 +1,5 @@
-# `make demo` and `make test` need nothing but Linux, make and Python 3.11 or newer: each does its own set-up, once.
+# `make demo` and `make test` need nothing but Linux, make and Python 3.11 or newer: each does its own set-up, once, in .venv.
+# The tests of the report page also want Chromium: `make test` installs it with apt as root, and names what it leaves out elsewhere.
 # Settings:  PYTHON=…       the interpreter that makes the virtual environment
 #            TORCH_INDEX=…  another index for torch, e.g. https://download.pytorch.org/whl/cpu for the small CPU build
 
@@ -15,7 +16,7 @@ RUN         := runs/nano
 help:
 	@echo "make demo       build the data, train the nano model through every stage, write the report"
 	@echo "make test       set up and run the tests (under 12 minutes on 2 cores)"
-	@echo "make test-slow  the tests that take minutes each"
+	@echo "make test-slow  the tests that take more than a minute each"
 	@echo "make lint       ruff and mypy only"
 	@echo "make setup      only the virtual environment with everything in it"
 	@echo "make clean      remove the virtual environment and the caches; data and runs stay"

@@ -3,6 +3,7 @@
 # Where it cannot be installed (no root, no apt, no network) this names the tests that will be left out and succeeds.
 
 left_out="tests/eval/test_report_browser.py"
+[ -n "$CI" ] && left_out="$left_out (in CI they fail)"
 
 # The names under which the tests look for it.
 if command -v chromium || command -v chromium-browser || command -v google-chrome; then

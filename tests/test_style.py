@@ -116,6 +116,12 @@ def test_a_file_says_what_it_is(path):
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{name(path)} has no module docstring"
 
 
+def test_every_folder_of_the_package_says_what_it_holds():
+    folders = {path.parent for path in package_files()}
+    bare = sorted(name(folder) for folder in folders if not (folder / "__init__.py").is_file())
+    assert not bare, f"no __init__.py with a docstring in {bare}"
+
+
 def test_no_file_is_too_long_to_be_one_idea():
     lengths = {name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in repository_files({".py"})}
     too_long = {path: lines for path, lines in lengths.items() if lines > LONGEST_FILE}

@@ -76,7 +76,9 @@ def data(tmp_path_factory) -> Path:
             for asked, answer in (("What color?", color), (f"Is it {color}?", "yes")):
                 colors.append({"messages": question(name, asked, text(answer)), "meta": {"answer": answer}})
             middle = " ".join(f"{(start + end) / 2:.2f}" for start, end in zip(outline[0], outline[2]))
-            points.append({"messages": question(name, "Point to it.", spelled(middle)), "meta": {"answer": middle, "outline": outline}})
+            points.append(
+                {"messages": question(name, "Point to it.", spelled(middle)), "meta": {"answer": middle, "outline": outline}}
+            )
         for source, records in (("captions", captions), ("colors", colors), ("points", points)):
             write(root, source, split, records)
     return root

@@ -64,7 +64,9 @@ def test_outline_and_point_are_drawn_in_the_pictures_own_pixels(root):
 
 
 def test_an_answer_without_a_point_has_no_cross(root):
-    html = gallery.card(answer("a", 0.0, ["small.png"], outline=[[0, 0], [1, 0], [1, 1]], prediction="there"), "point_in_outline", root)
+    html = gallery.card(
+        answer("a", 0.0, ["small.png"], outline=[[0, 0], [1, 0], [1, 1]], prediction="there"), "point_in_outline", root
+    )
     assert "true-outline" in html and "pointed" not in html
 
 

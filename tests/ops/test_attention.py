@@ -63,6 +63,20 @@ def test_the_result_keeps_the_dtype():
     torch.testing.assert_close(out.float(), exact, atol=3e-2, rtol=3e-2)
 
 
+@pytest.mark.parametrize("size", [1, 4, 8])
+def test_in_bf16_large_scores_cost_no_more_than_their_own_rounding(size):
+    """A score rounded to 8 bits is off by at most 2⁻⁹ of itself, a probability by twice the largest such error, and probabilities
+    and results are rounded once more; against fp64 from the same inputs."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(200, 2, 32, generator=generator).mul(scale).bfloat16() for scale in (size, 1, 1))
+    segments = Segments([200])
+    exact = attention_reference(q.double(), k.double(), v.double(), segments, causal=True)
+    largest = torch.einsum("thc,shc->hts", q.double(), k.double()).abs().max() * 32**-0.5
+    bound = (2 * largest * 2**-9 + 3 * 2**-9) * v.double().abs().max()
+    error = (attention(q, k, v, segments, causal=True).double() - exact).abs().max()
+    assert error < bound
+
+
 def test_segments_that_do_not_cover_the_tokens_are_refused():
     with pytest.raises(ValueError, match="segments cover 4 tokens but the queries hold 5"):
         attention(*(torch.zeros(5, 1, 4) for _ in range(3)), Segments([4]), causal=True)

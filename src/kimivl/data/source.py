@@ -16,7 +16,7 @@ from kimivl.data.sample import Sample, read_record
 class Source:
     """The samples of `<root>/<name>/<split>.jsonl`.
 
-    Only line offsets are kept in memory; a record is parsed when it is asked for.
+    The file is kept in memory as bytes; a record is parsed when it is asked for.
     """
 
     def __init__(self, root: Path, name: str, split: str = "train"):

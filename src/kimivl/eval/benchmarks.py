@@ -109,7 +109,11 @@ def _point(prediction: str, item: Item) -> Counts:
     return point_in_outline(prediction, item.outline), 1.0
 
 
-METRICS: dict[str, Callable[[str, Item], Counts]] = {"exact": _exact, "character_error_rate": _characters, "point_in_outline": _point}
+METRICS: dict[str, Callable[[str, Item], Counts]] = {
+    "exact": _exact,
+    "character_error_rate": _characters,
+    "point_in_outline": _point,
+}
 
 
 def rate(counts: Sequence[Counts], items: Sequence[Item]) -> Result:

@@ -103,7 +103,7 @@ def _contrast_panel(stage: StageConfig, lines: list[curves.Line]) -> str:
 
 
 def _perplexity_panel(stage: StageConfig, lines: list[curves.Line]) -> str:
-    points = [(step, math.exp(loss)) for step, loss in binned(curves.points(lines, "loss"), 60)]
+    points = [(step, math.exp(loss)) for step, loss in binned(curves.points(lines, "loss_behind_images"), 60)]
     series = [Series("perplexity", points, curves.COLORS[5], 2.0)]
     head = heading(stage.name, "perplexity of image embeddings:", "text behind them, for a language model at rest")
     return panel(head, line_chart(series, "step", "perplexity", log_y=True), legend(series))

@@ -6,8 +6,8 @@ What it is not: projections, rotary embedding or caches (`model/`), or decoding 
 Facts: short segments of similar length run together as padded batches, long ones one by one. On CPU all go through matrix
 products over tiles of queries with an explicit softmax: torch's flash kernel takes up to twice as long, and its backward
 costs 0.25 ms per segment whatever its length. A causal tile does not touch later keys. Memory grows with the length, not
-with its square. On other devices each segment takes scaled_dot_product_attention. Softmax is fp32 inside its kernel.
-Measured in docs/performance.md.
+with its square. Scores are rounded to the inputs' dtype before the softmax, which itself computes in fp32
+(docs/deviations.md). On other devices each segment takes scaled_dot_product_attention. Measured in docs/performance.md.
 """
 
 from collections.abc import Iterator

@@ -109,6 +109,21 @@ def test_alignment_ignores_the_balance_loss_of_the_frozen_routers(make_recipe, m
     assert losses[0] == losses[1]
 
 
+def test_alignment_reports_the_loss_of_the_text_behind_the_image_alone(model, pieces):
+    """By hand: of a captioned picture the labels from the token behind <|media_end|> on; nothing of a text."""
+    samples = pieces("captions", range(2)) + pieces("text", range(1)) + pieces("captions", range(2, 3))
+    behind = []
+    for piece in samples:
+        if MEDIA_END in piece.ids:
+            start = int(np.flatnonzero(piece.ids == MEDIA_END)[-1])
+            assert bytes(piece.labels[start:-1].tolist()).startswith(b"a ") and piece.labels[-1] == EOS
+            behind.append(losses_by_hand(model, piece)[start:])
+    metrics = language_task(model, "align").pack_loss(pack(samples), 1000.0, 1).metrics
+    hand = np.concatenate(behind)
+    assert metrics["loss_behind_images"] == (pytest.approx(hand.sum(), rel=1e-6), len(hand))
+    assert "loss_behind_images" not in language_task(model, "joint").pack_loss(pack(samples), 1000.0, 1).metrics
+
+
 def test_fine_tuning_learns_only_answers_and_special_tokens(make_recipe, make_stage, data, processor):
     """A pack of conversations, its tokens told apart by their ids: special ones ≥ 256, and the bytes of the answers."""
     stage = make_recipe(make_stage("sft")).stages[0]

@@ -34,7 +34,8 @@ def language_task(model: KimiVL, kind: StageKind) -> Task:
         loss = (losses_S * batch.weights_T[chosen_S]).sum() / step_weight
         metrics = loss_by_source(losses_S.detach(), chosen_S, batch)
         if "language_model." not in TRAINED[kind]:  # frozen routers: MoonViT must not learn to please them
-            return PackLoss(loss, [], metrics)
+            behind = loss_behind_images(losses_S.detach(), chosen_S, batch, model.config.media_placeholder_token_id)
+            return PackLoss(loss, [], metrics | {"loss_behind_images": behind})
         return PackLoss(loss + balance_loss(model, output, batch) / packs, expert_loads(output), metrics)
 
     return Task(model, TRAINED[kind], pack_loss)
@@ -69,6 +70,19 @@ def loss_by_source(losses_S: Tensor, chosen_S: Tensor, batch: PackedBatch) -> di
     counts = torch.bincount(source_S, minlength=len(names))
     by_source = {f"loss/{name}": (float(total), float(count)) for name, total, count in zip(names, sums, counts)}
     return {"loss": (float(losses_S.sum()), float(len(losses_S))), **by_source}
+
+
+def loss_behind_images(losses_S: Tensor, chosen_S: Tensor, batch: PackedBatch, media_pad: int) -> tuple[float, float]:
+    """(sum of losses, tokens) of the text behind its segment's first image, the end of the document included.
+
+    The tokens that open and close an image are left out: none of them can be told from what the image shows.
+    """
+    pad_T = batch.ids_T == media_pad
+    images_before_T = pad_T.cumsum(0)
+    before_segment_N = (images_before_T - pad_T.long())[batch.segments.starts]
+    behind_T = (images_before_T > before_segment_N[batch.segments.id_T]) & ~pad_T
+    losses = losses_S[behind_T[chosen_S]]
+    return float(losses.sum()), float(len(losses))
 
 
 @torch.no_grad()
