@@ -10,12 +10,12 @@ from kimivl.config.base import ConfigError
 from kimivl.config.recipe import RecipeConfig, load_recipe
 
 DECODER = {
-    "vocab_size": 512, "hidden_size": 16, "intermediate_size": 16, "moe_intermediate_size": 16, "num_hidden_layers": 1,
+    "vocab_size": 2816, "hidden_size": 16, "intermediate_size": 16, "moe_intermediate_size": 16, "num_hidden_layers": 1,
     "num_attention_heads": 1, "kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8,
     "n_routed_experts": 1, "num_experts_per_tok": 1, "routed_scaling_factor": 1.0,
 }  # fmt: skip
 ENCODER = {
-    "vocab_size": 512, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
+    "vocab_size": 2816, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
     "max_position_embeddings": 8, "projection_size": 16,
 }  # fmt: skip
 
@@ -139,11 +139,63 @@ def test_anchors_live_under_definitions(tmp_path):
         ({"tokenizer_ranks": None}, "give either tokenizer_ranks .* or tokenizer_folder"),
         ({"caption_decoder": None}, "stage decoder needs the recipe's caption_decoder"),
         ({"text_encoder": None}, "stage vit needs the recipe's caption_decoder and text_encoder"),
+        ({"caption_decoder": DECODER | {"vocab_size": 512}}, "caption_decoder.vocab_size is 512, the model's is 2816: a run has"),
+        ({"text_encoder": ENCODER | {"vocab_size": 512}}, "text_encoder.vocab_size is 512, the model's is 2816: a run has"),
     ],
 )
 def test_a_faulty_recipe_is_refused_with_file_key_and_fix(load, changes, words):
     with pytest.raises(ConfigError, match=rf"/recipe\.yaml:(.|\n)*{words}"):
         load(changes)
+
+
+NEEDLE = {"before": "align", "after": "joint", "context": 64}
+COMPARISON = {"stage": "text", "steps": 2, "rates": [0.1]}
+BENCHMARK = {"key": "reading_cer.held_out_font", "source": "words", "metric": "exact"}
+FOLDER_NAME = "names a file or folder: use letters, digits, _ and -, with single dots only between them"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"held_out_text": {"source": "text", "every": 0}}, "held_out_text.every: Input should be greater than 0"),
+        ({"held_out_text": {"source": "text", "samples": 0}}, "held_out_text.samples: Input should be greater than 0"),
+        ({"evaluation": {"needle": NEEDLE | {"items": 0}}}, "evaluation.needle.items: Input should be greater than 0"),
+        ({"evaluation": {"needle": NEEDLE | {"multiples": []}}}, "evaluation.needle.multiples: .*at least 1 item"),
+        ({"evaluation": {"needle": NEEDLE | {"multiples": [4, 0]}}}, "evaluation.needle.multiples.1: .*greater than 0"),
+        ({"evaluation": {"needle": NEEDLE | {"context": 8}}}, "evaluation.needle.context: .*greater than or equal to 64"),
+        ({"evaluation": {"muon_vs_adamw": COMPARISON | {"rates": []}}}, "evaluation.muon_vs_adamw.rates: .*at least 1 item"),
+        ({"evaluation": {"muon_vs_adamw": COMPARISON | {"rates": [0]}}}, "evaluation.muon_vs_adamw.rates.0: .*greater than 0"),
+        ({"evaluation": {"muon_vs_adamw": COMPARISON | {"steps": 0}}}, "evaluation.muon_vs_adamw.steps: .*greater than 0"),
+        ({"evaluation": {"benchmarks": [BENCHMARK | {"max_new_tokens": 0}]}}, "benchmarks.0.max_new_tokens: .*greater than 0"),
+        (with_stage("joint", rope_theta=0), "stages.4.rope_theta: Input should be greater than 0"),
+        (with_stage("joint", rope_theta=float("inf")), "stages.4.rope_theta: Input should be a finite number"),
+        ({"caption_decoder": DECODER | {"rope_theta": 0}}, "caption_decoder.rope_theta: Input should be greater than 0"),
+        (with_stage("vit", resolution=[{"at": 0, "patches": 0}]), "stages.2.resolution.0.patches: .*greater than 0"),
+        ({"name": "../nano"}, f"name: '../nano' {FOLDER_NAME}"),
+        ({"name": ""}, f"name: '' {FOLDER_NAME}"),
+        (with_stage("joint", name="joint/1"), f"stages.4.name: 'joint/1' {FOLDER_NAME}"),
+        (with_stage("joint", name=".."), f"stages.4.name: '..' {FOLDER_NAME}"),
+        ({"evaluation": {"benchmarks": [BENCHMARK | {"key": "reading/cer"}]}}, f"benchmarks.0.key: 'reading/cer' {FOLDER_NAME}"),
+        ({"evaluation": {"benchmarks": [BENCHMARK | {"key": "a..b"}]}}, f"benchmarks.0.key: 'a..b' {FOLDER_NAME}"),
+        ({"evaluation": {"benchmarks": [BENCHMARK | {"controls": {"a\\b": "blank"}}]}}, FOLDER_NAME),
+    ],
+)
+def test_a_value_that_would_only_fail_after_training_is_refused_at_once(load, changes, words):
+    with pytest.raises(ConfigError, match=rf"/recipe\.yaml:(.|\n)*{words}"):
+        load(changes)
+
+
+def test_names_may_have_dots_and_dashes(load):
+    benchmarks = [BENCHMARK | {"controls": {"reading_cer.blank": "blank"}}]
+    loaded = load({"name": "nano-2.1", "evaluation": {"benchmarks": benchmarks}})
+    assert (loaded.name, loaded.evaluation.benchmarks[0].key) == ("nano-2.1", "reading_cer.held_out_font")
+
+
+def test_a_stage_and_a_recipe_name_the_data_that_they_read(load):
+    points = [{"weights": {"text": 1, "words": 0}}, {"at": 1, "weights": {"words": 1, "photos": 1}}]
+    loaded = load(with_stage("joint", mixture=points) | {"evaluation": {"benchmarks": [BENCHMARK | {"split": "test_heldout"}]}})
+    assert loaded.stage("joint").sources == ("text", "words", "photos")
+    assert loaded.held_out_files == (("text", "test"), ("words", "test_heldout"))
 
 
 def test_a_missing_key_is_named_without_printing_the_whole_section(load):

@@ -2,16 +2,40 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import kimivl
 from kimivl.curate import nano
 from kimivl.curate.nano import GROUPS, build_nano
 from kimivl.curate.workshop import read_records
 
 ALL_SOURCES = [source for group in GROUPS for source in group.sources]
+
+# `kimivl data build nano` of one toy group, where no file may grow beyond a limit, as on a full disk, and the named one is large.
+CHILD = """
+import resource, sys
+from PIL import Image
+from kimivl import cli
+from kimivl.curate import nano
+
+root, limit, large = sys.argv[1:]
+
+def build(shop):
+    side = 300 if large == "images/a.png" else 8
+    shop.save_image("toy", "a", Image.effect_noise((side, side), 99).convert("RGB"))
+    shop.write("toy", "train", [{"id": "b", "content": "x" * (100_000 if large == "train.jsonl" else 8)}])
+
+nano.GROUPS = (nano.Group("toy", 2, ("toy",), build, ("numpy",)),)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+sys.exit(cli.main(["data", "build", "nano", "--root", root]))
+"""
 
 
 def parts_of(record):
@@ -116,6 +140,43 @@ def test_a_build_that_dies_leaves_the_old_source_and_is_done_again(tmp_path, mon
     build_nano(tmp_path, 0, progress=False)
     assert built == [0, 0]
     assert not list(tmp_path.glob(".building-*"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("large", ["train.jsonl", "images/a.png"])
+def test_a_full_disk_is_named_and_leaves_the_old_source_and_nothing_else(tmp_path, monkeypatch, large):
+    counting_groups(monkeypatch)
+    build_nano(tmp_path, 0, progress=False)
+    before = files(tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(Path(kimivl.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+
+    def command(limit: int) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, "-c", CHILD, str(tmp_path), str(limit), large]
+        return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120)
+
+    full = command(limit=20_000)
+    words = f"kimivl: could not write {tmp_path}/toy/{large}: File too large; free space and run the command again\n"
+    assert (full.returncode, full.stderr) == (1, words)
+    assert files(tmp_path) == before and sorted(os.listdir(tmp_path)) == [".finished", "manifest.json", "toy"]
+    assert command(limit=10**9).returncode == 0
+    assert read_records(tmp_path / "toy" / "train.jsonl")[0]["id"] == "b" and (tmp_path / "toy" / "images" / "a.png").exists()
+
+
+def test_a_build_that_died_while_it_moved_a_source_into_place_has_not_lost_the_old_one(tmp_path, monkeypatch):
+    _, group = counting_groups(monkeypatch)
+    build_nano(tmp_path, 0, progress=False)
+    (tmp_path / "toy").rename(tmp_path / ".toy.previous")
+
+    def fail(shop):
+        raise OSError("full")
+
+    monkeypatch.setattr(nano, "GROUPS", (replace(group, build=fail),))
+    with pytest.raises(OSError, match="full"):
+        build_nano(tmp_path, 0, progress=False)
+    assert read_records(tmp_path / "toy" / "train.jsonl") == [{"id": "a", "content": "text"}]
 
 
 def test_errors_name_the_thing(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from kimivl.model.atomic import replaced_folder
+from kimivl.model.atomic import NotWritten, replaced_folder, swap_folder, writing
 
 
 def contents(folder) -> dict[str, str]:
@@ -55,3 +55,31 @@ def test_a_process_that_died_between_the_renames_has_lost_nothing(tmp_path):
         with replaced_folder(tmp_path / "model"):
             raise RuntimeError
     assert contents(tmp_path) == {"model/file": "old"}
+
+
+def test_a_folder_that_was_finished_elsewhere_takes_the_place_of_the_old_one(tmp_path):
+    for text in ("old", "new"):
+        (tmp_path / "bench" / "source").mkdir(parents=True)
+        (tmp_path / "bench" / "source" / text).write_text(text)
+        swap_folder(tmp_path / "bench" / "source", tmp_path / "source")
+    assert contents(tmp_path) == {"source/new": "new"} and sorted(os.listdir(tmp_path)) == ["bench", "source"]
+
+
+def test_a_folder_that_cannot_take_the_place_leaves_the_old_one(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        swap_folder(tmp_path / "bench" / "source", tmp_path / "source")
+    assert contents(tmp_path) == {"source/file": "old"} and os.listdir(tmp_path) == ["source"]
+
+
+def test_what_cannot_be_written_is_told_with_its_path_the_cause_and_the_fix(tmp_path):
+    path = tmp_path / "file"
+    words = f"could not write {path}: No space left on device; free space and run the command again"
+    with pytest.raises(NotWritten, match=f"^{words}$"):
+        with writing(path), open("/dev/full", "w") as full:
+            full.write("x")
+    path.touch()
+    with pytest.raises(NotWritten, match=f"could not write {path}: File exists; write elsewhere, or make this place writable"):
+        with writing(path):
+            path.mkdir()

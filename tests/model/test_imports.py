@@ -1,4 +1,6 @@
-"""Checkpoints written by transformers start our models: SigLIP the image and text encoders, DeepseekV3 the decoder."""
+"""Checkpoints written by transformers start our models: SigLIP the image and text encoders, DeepseekV3 the decoder. A Kimi-VL in
+the official layout starts both.
+"""
 
 import json
 
@@ -10,9 +12,9 @@ from transformers import DeepseekV3ForCausalLM, SiglipConfig, SiglipModel
 from kimivl.config.model import TextEncoderConfig
 from kimivl.model import moonvit
 from kimivl.model.coca import CoCa
-from kimivl.model.imports import load_moonlight, load_siglip
+from kimivl.model.imports import load_kimi_vl_text, load_kimi_vl_vision, load_moonlight, load_siglip
 from kimivl.model.kimi_vl import KimiVL
-from kimivl.model.layout import CheckpointError
+from kimivl.model.layout import CheckpointError, save_model
 from kimivl.ops.segments import Segments
 
 SIDE = 6  # patches of SigLIP's fixed square images
@@ -95,7 +97,7 @@ def test_projector_and_decoder_are_left_alone(tiny, randomise, tmp_path):
 @pytest.mark.parametrize(
     ("vision", "words"),
     [
-        ({"num_attention_heads": 6}, "has 6 vision heads, the config has vision_config.num_attention_heads 4"),
+        ({"num_attention_heads": 6}, "has num_attention_heads 6, the config vision_config.num_attention_heads 4"),
         ({"num_hidden_layers": 3}, "unexpected: vision_tower.encoder.blocks.2"),
         ({"num_hidden_layers": 1}, "missing: vision_tower.encoder.blocks.1"),
         ({"intermediate_size": 100}, r"mlp.fc0.weight is \(100, 48\) in the file, the config needs \(96, 48\)"),
@@ -174,3 +176,74 @@ def test_a_stretched_rotary_embedding_is_refused(tiny, moonlight):
     (moonlight[1] / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="rope_scaling"):
         load_moonlight(KimiVL(tiny), moonlight[1])
+
+
+@pytest.fixture
+def kimi_vl(tiny, randomise, tmp_path):
+    peer = randomise(KimiVL(tiny), seed=7)
+    save_model(peer, tmp_path / "kimi_vl")
+    return peer, tmp_path / "kimi_vl"
+
+
+def rewrite_config(folder, section: str, drop: str = "", **values) -> None:
+    """Changes a section of a config.json, and takes away the key `drop`."""
+    config = json.loads((folder / "config.json").read_text())
+    config[section] = {key: value for key, value in (config[section] | values).items() if key != drop}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_the_parts_of_a_kimi_vl_are_read_apart(tiny, randomise, kimi_vl):
+    peer, folder = kimi_vl
+    ours = randomise(KimiVL(tiny), seed=4)
+    before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
+    load_kimi_vl_text(ours, folder)
+    theirs = peer.state_dict()
+    for name, tensor in ours.state_dict().items():
+        assert torch.equal(tensor, (theirs if name.startswith("language_model.") else before)[name]), name
+    load_kimi_vl_vision(ours, folder)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rope_theta": 800_000.0}, "has rope_theta 800000.0, the config text_config.rope_theta 50000.0"),
+        ({"num_experts_per_tok": 2}, "has num_experts_per_tok 2, the config text_config.num_experts_per_tok 3"),
+        ({"routed_scaling_factor": 2.5}, "has routed_scaling_factor 2.5, the config"),
+        ({"drop": "rope_theta", "rope_parameters": {"rope_theta": 800_000.0}}, "has rope_theta 800000.0, the config"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_scaling"),
+        ({"scoring_func": "softmax"}, "text_config.scoring_func is 'softmax'"),
+    ],
+)
+def test_a_kimi_vl_whose_decoder_means_something_else_is_refused_though_shapes_fit(tiny, kimi_vl, change, words):
+    rewrite_config(kimi_vl[1], "text_config", **change)
+    with pytest.raises(ValueError, match=rf"kimi_vl/config\.json.*{words}"):
+        load_kimi_vl_text(KimiVL(tiny), kimi_vl[1])
+
+
+def test_a_rope_base_that_is_set_anew_may_be_another_and_nothing_else(tiny, kimi_vl):
+    peer, folder = kimi_vl
+    ours = KimiVL(tiny.with_text(rope_theta=800_000.0))
+    load_kimi_vl_text(ours, folder, new_rope_base=True)
+    assert torch.equal(ours.language_model.lm_head.weight, peer.language_model.lm_head.weight)
+    rewrite_config(folder, "text_config", num_experts_per_tok=2)
+    with pytest.raises(CheckpointError, match="num_experts_per_tok"):
+        load_kimi_vl_text(ours, folder, new_rope_base=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_attention_heads": 2}, "has num_attention_heads 2, the config vision_config.num_attention_heads 4"),
+        ({"merge_kernel_size": [4, 1]}, r"has merge_kernel_size \(4, 1\), the config vision_config.merge_kernel_size \(2, 2\)"),
+    ],
+)
+def test_a_kimi_vl_whose_vision_means_something_else_is_refused_though_shapes_fit(tiny, kimi_vl, change, words):
+    rewrite_config(kimi_vl[1], "vision_config", **change)
+    with pytest.raises(CheckpointError, match=rf"kimi_vl/config\.json {words}: the weights mean something else"):
+        load_kimi_vl_vision(KimiVL(tiny), kimi_vl[1])
+
+
+def test_a_language_model_alone_is_no_kimi_vl(tiny, moonlight):
+    with pytest.raises(ValueError, match="moonlight/config.json: not a Kimi-VL config"):
+        load_kimi_vl_vision(KimiVL(tiny), moonlight[1])

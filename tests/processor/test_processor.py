@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kimivl.config.model import preset
 from kimivl.processor.chat import Provenance
 from kimivl.processor.image import ImageError, ImageProcessor
 from kimivl.processor.messages import ImagePart, Message, TextPart
@@ -50,6 +51,24 @@ def conversation() -> list[Message]:
         Message("user", (picture(64, 32, "white"), TextPart("and"), picture(10, 20, "black"), TextPart("?"))),
         Message("assistant", (TextPart("12", spelled=True),)),
     ]
+
+
+MAKES = "makes patches of 8 pixels, merged 2×2"
+
+
+@pytest.mark.parametrize(
+    ("text", "vision", "words"),
+    [
+        ({}, {}, None),
+        ({"vocab_size": 677}, {}, "has 676 tokens but the model 677"),
+        ({}, {"patch_size": 14}, f"{MAKES}, but the model expects 14 pixels, merged 2×2"),
+        ({}, {"merge_kernel_size": (2, 1)}, f"{MAKES}, but the model expects 8 pixels, merged 2×1"),
+    ],
+)
+def test_it_is_told_how_a_model_of_another_config_does_not_fit(processor, text, vision, words):
+    config = preset("nano").with_text(**{"vocab_size": 420 + 256} | text)
+    config = config.model_copy(update={"vision_config": config.vision_config.model_copy(update=vision)})
+    assert processor.misfit(config) == words
 
 
 def test_a_conversation_with_two_images(processor):

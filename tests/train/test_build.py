@@ -97,12 +97,37 @@ def test_a_published_kimi_vl_gives_all_its_parts(make_recipe, make_stage, tmp_pa
     assert not moved(published.state_dict(), builder(recipe, tmp_path).kimi_vl(recipe.stages[0]).state_dict())
 
 
+def test_a_published_kimi_vl_that_means_something_else_is_refused_though_its_shapes_fit(make_recipe, make_stage, tmp_path, moved):
+    """Its RoPE base may be another only where the stage sets its own."""
+    plain = make_recipe(make_stage("text"), seed=9)
+    published = builder(plain, tmp_path).kimi_vl(plain.stages[0])
+    save_model(published, tmp_path / "published")
+    path = tmp_path / "published" / "config.json"
+    official = json.loads(path.read_text())
+
+    def built(changes: dict[str, dict], **more) -> KimiVL:
+        path.write_text(json.dumps(official | {section: official[section] | values for section, values in changes.items()}))
+        imports = {"ours": {"kind": "kimi_vl", "folder": tmp_path / "published"}}
+        recipe = make_recipe(make_stage("sft", language="ours", vision="ours", **more), imports=imports)
+        return builder(recipe, tmp_path).kimi_vl(recipe.stages[0])
+
+    with pytest.raises(ValueError, match="has rope_theta 800000.0, the config text_config.rope_theta 50000.0"):
+        built({"text_config": {"rope_theta": 800_000.0}})
+    with pytest.raises(ValueError, match="has num_attention_heads 1, the config vision_config.num_attention_heads 2"):
+        built({"vision_config": {"num_attention_heads": 1}}, rope_theta=800_000)
+    with pytest.raises(ValueError, match="has num_experts_per_tok 1"):
+        built({"text_config": {"num_experts_per_tok": 1}}, rope_theta=800_000)
+    reset = built({}, rope_theta=800_000)  # 50,000 until here
+    assert reset.config.text_config.rope_theta == 800_000
+    assert not moved(reset.state_dict(), published.state_dict())
+
+
 def test_an_import_of_another_shape_is_refused(finished, make_recipe, make_stage, tmp_path):
     wide = make_recipe().model_config_
     wide = wide.model_copy(update={"vision_config": wide.vision_config.model_copy(update={"intermediate_size": 64})})
-    imports = {"ours": {"kind": "kimi_vl", "folder": finished.builder.model_folder("sft")}}
+    imports = {"ours": {"kind": "kimi_vl", "folder": finished.builder.model_folder("joint")}}
     recipe = make_recipe(make_stage("align", language="ours", vision="ours"), imports=imports, model=wide)
-    with pytest.raises(ValueError, match="(?s)sft/model: .*wrong shape: vision_tower.*wrong checkpoint for the config"):
+    with pytest.raises(ValueError, match="(?s)joint/model: .*wrong shape: vision_tower.*wrong checkpoint for the config"):
         builder(recipe, tmp_path).kimi_vl(recipe.stages[0])
 
 
@@ -121,17 +146,15 @@ def test_a_dtype_that_the_recipe_names_is_taken(name, dtype):
 
 
 @pytest.mark.parametrize(
-    ("cuda", "abilities", "dtype"),
+    ("abilities", "dtype"),
     [
-        (True, {}, torch.bfloat16),
-        (False, {"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
-        (False, {"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
-        (False, {"avx512_bf16": False, "amx_bf16": False, "avx512_f": True}, torch.float32),
-        (False, {}, torch.float32),
+        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": False, "avx512_f": True}, torch.float32),
+        ({}, torch.float32),
     ],
 )
-def test_auto_is_bf16_where_the_processor_multiplies_it(monkeypatch, cuda, abilities, dtype):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+def test_auto_is_bf16_where_the_processor_multiplies_it(monkeypatch, abilities, dtype):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
     assert compute_dtype("auto") == dtype
 

@@ -135,6 +135,33 @@ def test_a_missing_source_stops_a_stage_before_it_trains(make_recipe, make_stage
     assert not (tmp_path / "stages").exists()
 
 
+HELD_OUT = {"key": "colors", "source": "colors", "split": "test_hard", "metric": "exact"}
+
+
+@pytest.mark.parametrize(
+    ("weights", "more", "missing"),
+    [
+        ({"colors": 1}, {"evaluation": {"benchmarks": [HELD_OUT]}}, "colors/test_hard.jsonl"),
+        ({"colors": 1}, {"held_out_text": {"source": "captions"}}, "captions/test.jsonl"),
+        ({"colors": 1, "nowhere": 1}, {}, "nowhere/train.jsonl"),
+    ],
+)
+def test_data_that_only_the_end_needs_are_missed_before_the_first_stage(
+    make_recipe, make_stage, data, tmp_path, weights, more, missing
+):
+    last = make_stage("sft", language="text", mixture=[{"weights": weights}])
+    with pytest.raises(FileNotFoundError, match=rf"has no file {data / missing}; build it with `kimivl data build"):
+        Run(make_recipe(make_stage("text"), last, **more), tmp_path).train()
+    assert names(tmp_path) == {"recipe.json"}
+
+
+def test_a_finished_run_needs_no_data(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    recipe = finished.recipe.model_copy(update={"data": tmp_path / "gone"})
+    (tmp_path / "run" / "recipe.json").write_text(recipe.model_dump_json(indent=1) + "\n")
+    Run(recipe, tmp_path / "run").train()
+
+
 def test_a_small_file_is_replaced_whole(tmp_path):
     path = tmp_path / "new" / "finished.json"
     for text in ("first", "second"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from kimivl.config.base import Config, ConfigError, parse, read_json
 
@@ -69,7 +69,7 @@ class TextConfig(Config):
     n_shared_experts: int = 2
     num_experts_per_tok: int
     routed_scaling_factor: float
-    rope_theta: float = 50_000.0
+    rope_theta: float = Field(default=50_000.0, gt=0)
     max_position_embeddings: int = 8192
     rms_norm_eps: float = 1e-5
     kv_norm_eps: float = 1e-6  # class default of the published modelling file, see docs/deviations.md

@@ -5,18 +5,29 @@ What it is not: the doing (`train/`, `eval/`).
 Facts: the stages are the paper's (§2.3, §2.4, Table 1).
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from kimivl.config.base import Config, ConfigError, parse
 from kimivl.config.model import ModelConfig, TextConfig, TextEncoderConfig, preset
 
 StageKind = Literal["text", "vit", "align", "joint", "cooldown", "long_context", "sft"]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):
+        raise ValueError(f"{name!r} names a file or folder: use letters, digits, _ and -, with single dots only between them")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]  # of what has a folder or files of its own in a run
 
 
 class PhaseConfig(Config):
@@ -63,7 +74,7 @@ class StageConfig(Config):
     `pack_patches` patches.
     """
 
-    name: str
+    name: Name
     kind: StageKind
     model: Literal["kimi_vl", "caption_decoder"] = "kimi_vl"  # only `text` stages may train the caption decoder
     language: str | None = None
@@ -80,8 +91,13 @@ class StageConfig(Config):
     resolution: tuple[ResolutionPoint, ...] = ()
     optimizer: OptimizerConfig = OptimizerConfig()
     balance_rate: float = Field(default=1e-3, ge=0)  # u of Moonlight's rule; 0 leaves the router's bias alone
-    rope_theta: float | None = None  # resets the RoPE base from this stage on
+    rope_theta: AboveZero | None = None  # resets the RoPE base from this stage on
     checkpoint_every: int = Field(default=200, gt=0)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All data sources that the mixture names."""
+        return tuple(dict.fromkeys(name for point in self.mixture for name in point.weights))
 
     @model_validator(mode="after")
     def _check(self) -> "StageConfig":
@@ -115,12 +131,12 @@ class BenchmarkConfig(Config):
     `controls` maps a summary key to what replaces the picture: a blank one, or another question's.
     """
 
-    key: str
+    key: Name
     source: str
     split: str = "test"
     metric: Literal["exact", "character_error_rate", "point_in_outline"]
-    max_new_tokens: int = 16
-    controls: dict[str, Literal["blank", "shuffled"]] = {}
+    max_new_tokens: int = Field(default=16, gt=0)
+    controls: dict[Name, Literal["blank", "shuffled"]] = {}
 
 
 class NeedleConfig(Config):
@@ -131,17 +147,17 @@ class NeedleConfig(Config):
 
     before: str  # stage names
     after: str
-    context: int
-    multiples: tuple[int, ...] = (1, 4, 16)
-    items: int = 100
+    context: int = Field(ge=64)  # less leaves no room for a haystack beside the fact, its question and the answer
+    multiples: tuple[PositiveInt, ...] = Field(default=(1, 4, 16), min_length=1)
+    items: int = Field(default=100, gt=0)
 
 
 class ComparisonConfig(Config):
     """A short fixed-budget run with each optimizer, on the data of `stage`, at the best of several learning rates."""
 
     stage: str
-    steps: int
-    rates: tuple[float, ...]
+    steps: int = Field(gt=0)
+    rates: tuple[AboveZero, ...] = Field(min_length=1)
 
 
 class HeldOutTextConfig(Config):
@@ -149,8 +165,8 @@ class HeldOutTextConfig(Config):
 
     source: str
     split: str = "test"
-    samples: int = 60
-    every: int = 50
+    samples: int = Field(default=60, gt=0)
+    every: int = Field(default=50, gt=0)
 
 
 class EvaluationConfig(Config):
@@ -174,7 +190,7 @@ class EvaluationConfig(Config):
 class RecipeConfig(Config):
     """A whole run."""
 
-    name: str
+    name: Name
     seed: int = 0
     model: str | ModelConfig
     caption_decoder: TextConfig | None = None  # stage 1's tiny text decoder
@@ -199,6 +215,12 @@ class RecipeConfig(Config):
         """The context before its extension: that of the first stage of the language model."""
         return next(stage.context for stage in self.stages if stage.kind != "vit" and stage.model == "kimi_vl")
 
+    @property
+    def held_out_files(self) -> tuple[tuple[str, str], ...]:
+        """(source, split) of all that is held out: the text that is followed, and the benchmarks."""
+        text = [(self.held_out_text.source, self.held_out_text.split)] if self.held_out_text else []
+        return (*text, *((benchmark.source, benchmark.split) for benchmark in self.evaluation.benchmarks))
+
     def stage(self, name: str) -> StageConfig:
         """The stage of that name. Raises: ConfigError with the known names."""
         for stage in self.stages:
@@ -220,7 +242,17 @@ class RecipeConfig(Config):
                 raise ValueError(f"evaluation.{key} is {name!r}, but the stages are: {', '.join(s.name for s in self.stages)}")
         if (self.tokenizer_ranks is None) == (self.tokenizer_folder is None):
             raise ValueError("give either tokenizer_ranks (train a vocabulary) or tokenizer_folder (take one)")
+        self._check_vocabularies()
         return self
+
+    def _check_vocabularies(self) -> None:
+        """Stage 1's companions read what the run's one tokenizer makes."""
+        expected = self.model_config_.text_config.vocab_size
+        for key, part in (("caption_decoder", self.caption_decoder), ("text_encoder", self.text_encoder)):
+            if part is not None and part.vocab_size != expected:
+                raise ValueError(
+                    f"{key}.vocab_size is {part.vocab_size}, the model's is {expected}: a run has one tokenizer; make them equal"
+                )
 
     def _check_stage(self, stage: StageConfig, known: set[str]) -> None:
         if stage.kind == "vit" and (self.caption_decoder is None or self.text_encoder is None):

@@ -25,7 +25,7 @@ from kimivl.curate.text import docs, library, recall
 from kimivl.curate.video import clips
 from kimivl.curate.vqa import easy_vqa
 from kimivl.curate.workshop import Workshop
-from kimivl.model.atomic import write_atomic
+from kimivl.model.atomic import recover_folder, write_atomic, writing
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,12 @@ def build_nano(
         seed: fixes every random choice.
         scale: size relative to the full build; below 1 for tests.
         only: names of groups to build (with what they read); None builds all.
-    Raises: ValueError if a package is missing or `only` names an unknown group.
+    Raises: ValueError if a package is missing or `only` names an unknown group. OSError naming the file, the cause and the fix if
+        something cannot be written; the sources of the group that was being built are those of the build before then.
     """
     wanted = _with_requirements(only)
-    root.mkdir(parents=True, exist_ok=True)
-    (root / ".finished").mkdir(exist_ok=True)
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
     fingerprints: dict[str, str] = {}
     columns = (TextColumn("{task.description:<14}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
     with Progress(*columns, disable=not progress) as bars:
@@ -125,10 +126,12 @@ def _is_finished(root: Path, group: Group, fingerprint: str) -> bool:
 
 
 def _build_group(root: Path, group: Group, seed: int, scale: float, fingerprint: str, advance: Callable[[float], None]) -> None:
-    _marker(root, group).unlink(missing_ok=True)
-    shop = Workshop(root, group.name, seed, scale, advance)
-    group.build(shop)
-    shop.publish(group.sources)
+    for source in group.sources:
+        recover_folder(root / source)
+    with Workshop(root, group.name, seed, scale, advance) as shop:
+        group.build(shop)
+        _marker(root, group).unlink(missing_ok=True)
+        shop.publish(group.sources)
     survey = duplicates.survey(root, group.sources, shop.pixel_hashes)
     duplicates.check(survey["duplicates"])
     write_atomic(_marker(root, group), json.dumps({"fingerprint": fingerprint, "survey": survey}))

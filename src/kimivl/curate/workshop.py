@@ -1,7 +1,7 @@
 """Where a group of sources is built: a temporary folder that becomes visible only when everything in it is complete.
 
 What it is: `Workshop`, which writes the JSONL files and PNG images of one group of sources, and `publish`, which moves
-the finished sources into place.
+the finished sources into place. What ends the work before that, for example a full disk, leaves the older sources as they were.
 What it is not: a store for training; the data room reads what this leaves behind.
 """
 
@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ import numpy as np
 from PIL import Image
 
 from kimivl.curate.records import Record, rng_for
+from kimivl.model.atomic import swap_folder, writing
 
 
 class Workshop:
-    """The bench of one group while it is built.
+    """The bench of one group while it is built; used with `with`, at whose end it is cleared away.
 
     `root` holds the sources that are finished (to read from), `seed` and `scale` are the build's, `advance` moves the
     progress bar. `scale` below 1 makes every source proportionally smaller, for tests.
+    Whatever writes raises NotWritten, an OSError that names the file by its final path, the cause and the fix.
     """
 
     def __init__(
@@ -34,8 +37,15 @@ class Workshop:
         self._advance = advance or (lambda share: None)
         self._folder = root / f".building-{group}"
         shutil.rmtree(self._folder, ignore_errors=True)  # what a killed build left
-        self._folder.mkdir(parents=True)
-        self._folders_made: set[str] = set()
+        with writing(root):
+            self._folder.mkdir(parents=True)
+        self._folders_made: set[Path] = set()
+
+    def __enter__(self) -> "Workshop":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def rng(self, source: str, index: int = 0) -> np.random.Generator:
         """The randomness of item `index` of `source`."""
@@ -52,13 +62,15 @@ class Workshop:
 
     def save_image(self, source: str, name: str, picture: Image.Image) -> str:
         """Write a PNG and return the path that records name it by."""
-        picture.save(self._image_path(source, name), format="PNG", compress_level=1)
+        with self._writing(source, f"images/{name}.png") as path:
+            picture.save(path, format="PNG", compress_level=1)
         self.pixel_hashes[self.root / source / "images" / f"{name}.png"] = pixel_hash(picture)
         return f"images/{name}.png"
 
     def share_image(self, source: str, name: str, owner: str) -> str:
         """Let `source` name an image too that was saved for the source `owner`: a hard link where the file system has them."""
-        self._link(self._image_path(owner, name), self._image_path(source, name))
+        with self._writing(source, f"images/{name}.png") as path:
+            self._link(self._folder / owner / "images" / f"{name}.png", path)
         self.pixel_hashes[self.root / source / "images" / f"{name}.png"] = self.pixel_hashes[
             self.root / owner / "images" / f"{name}.png"
         ]
@@ -66,17 +78,19 @@ class Workshop:
 
     def take_image(self, source: str, name: str, file: Path) -> str:
         """Copy a PNG that a package brings, byte by byte."""
-        shutil.copyfile(file, self._image_path(source, name))
+        content = file.read_bytes()
+        with self._writing(source, f"images/{name}.png") as path:
+            path.write_bytes(content)
         with Image.open(file) as picture:
             self.pixel_hashes[self.root / source / "images" / f"{name}.png"] = pixel_hash(picture)
         return f"images/{name}.png"
 
     def write(self, source: str, split: str, records: Iterable[Record]) -> None:
         """Write `<source>/<split>.jsonl`."""
-        folder = self._folder / source
-        folder.mkdir(exist_ok=True)
-        with open(folder / f"{split}.jsonl", "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n" for record in records)
+        # All lines before the file: making the records can write pictures, whose failures are not this file's.
+        text = "".join(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n" for record in records)
+        with self._writing(source, f"{split}.jsonl") as path:
+            path.write_text(text, encoding="utf-8")
 
     def publish(self, sources: Sequence[str]) -> None:
         """Move the finished sources into `root`, replacing older builds of the same name."""
@@ -84,9 +98,8 @@ class Workshop:
         if built != set(sources):
             raise ValueError(f"{self._folder.name}: the group lists {sorted(sources)} but built {sorted(built)}; correct SOURCES")
         for source in sources:
-            shutil.rmtree(self.root / source, ignore_errors=True)
-            (self._folder / source).rename(self.root / source)
-        self._folder.rmdir()
+            with writing(self.root / source):
+                swap_folder(self._folder / source, self.root / source)
 
     @staticmethod
     def _link(existing: Path, path: Path) -> None:
@@ -95,12 +108,15 @@ class Workshop:
         except OSError:  # no hard links on this file system
             shutil.copyfile(existing, path)
 
-    def _image_path(self, source: str, name: str) -> Path:
-        folder = self._folder / source / "images"
-        if source not in self._folders_made:
-            folder.mkdir(parents=True)
-            self._folders_made.add(source)
-        return folder / f"{name}.png"
+    @contextmanager
+    def _writing(self, source: str, file: str) -> Iterator[Path]:
+        """Where to write a file of `source`, in a folder that exists."""
+        path = self._folder / source / file
+        with writing(self.root / source / file):
+            if path.parent not in self._folders_made:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._folders_made.add(path.parent)
+            yield path
 
 
 def pixel_hash(picture: Image.Image) -> str:

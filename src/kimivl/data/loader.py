@@ -139,5 +139,4 @@ def held_out_packs(source: Source, processor: Processor, context: int, pack_toke
 
 def load_sources(root: Path, stage: StageConfig) -> dict[str, Source]:
     """The sources that a stage's mixture names."""
-    names = dict.fromkeys(name for point in stage.mixture for name in point.weights)
-    return {name: Source(root, name) for name in names}
+    return {name: Source(root, name) for name in stage.sources}

@@ -1,6 +1,6 @@
 """One data source: a JSONL file, read in an order that is a pure function of (seed, stage, source, epoch).
 
-What it is: random access to records and their order. Every sample appears once per epoch.
+What it is: random access to records and their order, and where they lie. Every sample appears once per epoch.
 What it is not: mixing sources (`mixture.py`).
 """
 
@@ -21,9 +21,7 @@ class Source:
 
     def __init__(self, root: Path, name: str, split: str = "train"):
         self.name = name
-        self.path = Path(root) / name / f"{split}.jsonl"
-        if not self.path.is_file():
-            raise FileNotFoundError(f"data source {name!r} has no file {self.path}; build it with `kimivl data build nano`")
+        self.path = source_file(root, name, split)
         self._text = self.path.read_bytes()
         ends = np.flatnonzero(np.frombuffer(self._text, dtype=np.uint8) == ord("\n"))
         self._starts = np.concatenate([[0], ends + 1])
@@ -51,6 +49,14 @@ class Source:
         """The `number`-th sample of a stage's endless walk: epoch after epoch, each in its own order."""
         epoch, place = divmod(number, self._count)
         return self[int(_order(self._count, seed, stage, self.name, epoch)[place])]
+
+
+def source_file(root: Path, name: str, split: str = "train") -> Path:
+    """`<root>/<name>/<split>.jsonl`. Raises: FileNotFoundError naming it if there is none."""
+    path = Path(root) / name / f"{split}.jsonl"
+    if not path.is_file():
+        raise FileNotFoundError(f"data source {name!r} has no file {path}; build it with `kimivl data build nano`")
+    return path
 
 
 @lru_cache(maxsize=64)

@@ -54,7 +54,8 @@ class Engine:
     """
 
     def __init__(self, model: KimiVL, processor: Processor, context: int | None = None):
-        _check_pair(model, processor)
+        if misfit := processor.misfit(model.config):
+            raise ValueError(f"the processor {misfit}: they do not belong together; take both from one folder")
         self.model, self.processor = model.eval(), processor
         self.context = context or model.config.text_config.max_position_embeddings
         self.images = FeatureCache(model)
@@ -185,18 +186,3 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         tokens += lengths[row]
     if batch:
         yield batch
-
-
-def _check_pair(model: KimiVL, processor: Processor) -> None:
-    config, tokenizer, images = model.config, processor.tokenizer, processor.image_processor
-    vision = config.vision_config
-    if tokenizer.vocab_size != config.text_config.vocab_size:
-        raise ValueError(
-            f"the processor has {tokenizer.vocab_size} tokens but the model {config.text_config.vocab_size}: "
-            "they do not belong together; take both from one folder"
-        )
-    if (images.patch_size, (images.merge, images.merge)) != (vision.patch_size, vision.merge_kernel_size):
-        raise ValueError(
-            f"the processor makes patches of {images.patch_size} pixels, to be merged {images.merge}×{images.merge}, but "
-            f"the model expects {vision.patch_size} pixels, merged {vision.merge_kernel_size}: take both from one folder"
-        )

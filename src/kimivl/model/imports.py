@@ -1,12 +1,14 @@
-"""Starting weights from other models: MoonViT from SigLIP, the decoder from Moonlight (paper §2.1 and §2.3).
+"""Starting weights from other models: SigLIP for MoonViT, Moonlight for the decoder (paper §2.1 and §2.3), a Kimi-VL for both.
 
-What it is: readers of the two Hugging Face layouts that the paper starts from, each copying into a KimiVL or CoCa.
+What it is: readers of the two Hugging Face layouts that the paper starts from and of a Kimi-VL that others trained, each copying
+into a KimiVL or CoCa once config.json says that the weights mean the same.
 What it is not: loading our own checkpoints (`layout.py`), or fetching files.
 Facts: SigLIP's q, k, v are fused in that order, its square position table is resized bicubically to MoonViT's. Its LayerNorm
 eps 1e-6 stays behind in MoonViT (reference/model.md §1.2). A published Moonlight has the names of our `language_model`.
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kimivl.config.base import read_json
+from kimivl.config.base import Config, read_json
 from kimivl.config.model import ModelConfig, TextConfig
 from kimivl.model.coca import CoCa
 from kimivl.model.kimi_vl import KimiVL
-from kimivl.model.layout import CheckpointError, check_fit, load_weights, official_tensors, stored_tensors
+from kimivl.model.layout import CheckpointError, check_fit, load_part, load_weights, official_tensors, stored_tensors
 
 SIGLIP_HEADS = 12  # what an absent num_attention_heads means in a SigLIP config.json
 
@@ -29,8 +31,9 @@ _SIGLIP_BLOCK = {
 
 TOKEN_TABLE = "text_encoder.embeddings.token_embedding.weight"
 
-# Fields of the text config that change what the weights mean, even where every shape fits.
-_MEANING = set(TextConfig.model_fields) - {"max_position_embeddings", "initializer_range", "aux_loss_alpha", "kv_norm_eps"}
+# Fields that change what the weights mean, even where every shape fits.
+_TEXT_MEANING = set(TextConfig.model_fields) - {"max_position_embeddings", "initializer_range", "aux_loss_alpha", "kv_norm_eps"}
+_VISION_MEANING = {"num_attention_heads", "merge_kernel_size"}
 
 
 def load_siglip(model: KimiVL, folder: str | Path) -> None:
@@ -40,10 +43,8 @@ def load_siglip(model: KimiVL, folder: str | Path) -> None:
     """
     folder = Path(folder)
     stored = dict(stored_tensors(folder))
-    ours = model.config.vision_config.num_attention_heads
-    theirs = _config(folder).get("vision_config", {}).get("num_attention_heads", SIGLIP_HEADS)
-    if ours != theirs:
-        raise CheckpointError(f"{folder} has {theirs} vision heads, the config has vision_config.num_attention_heads {ours}")
+    heads = _config(folder).get("vision_config", {}).get("num_attention_heads", SIGLIP_HEADS)
+    _check_meaning(folder, "vision_config", {"num_attention_heads": heads}, model.config.vision_config)
     try:
         source = _vision_from_siglip(stored, model.config)
     except KeyError as error:
@@ -72,14 +73,51 @@ def load_moonlight(model: KimiVL, folder: str | Path) -> None:
     Raises: CheckpointError if its config.json or its tensors do not fit the config.
     """
     folder = Path(folder)
-    theirs, ours = _moonlight_config(folder, model.config), model.config.text_config
-    for key in sorted(_MEANING):
-        if getattr(theirs, key) != getattr(ours, key):
+    theirs = _moonlight_config(folder, model.config).model_dump(include=_TEXT_MEANING)
+    _check_meaning(folder, "text_config", theirs, model.config.text_config)
+    load_weights(model.language_model, folder)
+
+
+def load_kimi_vl_text(model: KimiVL, folder: str | Path, new_rope_base: bool = False) -> None:
+    """Copies the decoder of a Kimi-VL checkpoint (the official layout).
+
+    Args:
+        new_rope_base: whether the model's RoPE base is set anew from here on, so that the checkpoint's may be another.
+    Raises: CheckpointError if its config.json or its tensors do not fit the config.
+    """
+    folder = Path(folder)
+    compared = _TEXT_MEANING - ({"rope_theta"} if new_rope_base else set())
+    theirs = _kimi_vl_config(folder).text_config.model_dump(include=compared)
+    _check_meaning(folder, "text_config", theirs, model.config.text_config)
+    load_part(model.language_model, folder, "language_model.")
+
+
+def load_kimi_vl_vision(model: KimiVL, folder: str | Path) -> None:
+    """Copies MoonViT and the projector of a Kimi-VL checkpoint (the official layout).
+
+    Raises: CheckpointError if its config.json or its tensors do not fit the config.
+    """
+    folder = Path(folder)
+    theirs = _kimi_vl_config(folder).vision_config.model_dump(include=_VISION_MEANING)
+    _check_meaning(folder, "vision_config", theirs, model.config.vision_config)
+    load_part(model.vision_tower, folder, "vision_tower.")
+    load_part(model.multi_modal_projector, folder, "multi_modal_projector.")
+
+
+def _check_meaning(folder: Path, section: str, theirs: Mapping[str, Any], ours: Config) -> None:
+    """Compares what the shapes of tensors cannot show.
+
+    Args:
+        section: of the model's config, which is `ours`.
+        theirs: the fields to compare, as the checkpoint's config.json has them.
+    Raises: CheckpointError naming the first field that differs.
+    """
+    for key in sorted(theirs):
+        if theirs[key] != getattr(ours, key):
             raise CheckpointError(
-                f"{folder / 'config.json'} has {key} {getattr(theirs, key)}, the config text_config.{key} {getattr(ours, key)}: "
+                f"{folder / 'config.json'} has {key} {theirs[key]}, the config {section}.{key} {getattr(ours, key)}: "
                 "the weights mean something else there; use the checkpoint's value"
             )
-    load_weights(model.language_model, folder)
 
 
 def _vision_from_siglip(stored: dict[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
@@ -115,14 +153,23 @@ def _heads_from_siglip(stored: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _moonlight_config(folder: Path, config: ModelConfig) -> TextConfig:
-    """The checkpoint's config.json as a text config. transformers 5 keeps the rotary base in `rope_parameters`."""
+    """The checkpoint's config.json as a text config."""
+    values = {"vision_config": config.vision_config.model_dump(), "text_config": _with_rope_theta(_config(folder))}
+    return ModelConfig.from_hf(values, str(folder / "config.json")).text_config
+
+
+def _kimi_vl_config(folder: Path) -> ModelConfig:
     values = _config(folder)
-    rope = values.get("rope_parameters") or {}
-    values = {"rope_theta": rope.get("rope_theta", TextConfig.model_fields["rope_theta"].default)} | values
-    if rope.get("rope_type", "default") != "default":
-        values["rope_scaling"] = rope
-    vision = config.vision_config.model_dump()
-    return ModelConfig.from_hf({"vision_config": vision, "text_config": values}, str(folder / "config.json")).text_config
+    if "text_config" in values:
+        values["text_config"] = _with_rope_theta(values["text_config"])
+    return ModelConfig.from_hf(values, str(folder / "config.json"))
+
+
+def _with_rope_theta(text: Mapping[str, Any]) -> dict[str, Any]:
+    """A text config with the rotary base where published files have it. transformers 5 keeps it in `rope_parameters`."""
+    rope = text.get("rope_parameters") or {}
+    values = {"rope_theta": rope.get("rope_theta", TextConfig.model_fields["rope_theta"].default), **text}
+    return values | ({"rope_scaling": rope} if rope.get("rope_type", "default") != "default" else {})
 
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from kimivl.config.base import read_json
+from kimivl.config.model import ModelConfig
 from kimivl.processor.chat import CHAT_TEMPLATE, SUPERVISED, Provenance, Rendered, render_chat, render_document
 from kimivl.processor.image import ImageProcessor
 from kimivl.processor.messages import ImagePart, Message, Part
@@ -89,6 +90,17 @@ class Processor:
             grids=np.array([grid for _, grid in images], np.int64).reshape(-1, 2),
         )
 
+    def misfit(self, config: ModelConfig) -> str | None:
+        """How a model of this config could not read what is made here, as the end of a sentence; None if they belong together."""
+        images, vision, tokens = self.image_processor, config.vision_config, config.text_config.vocab_size
+        if self.tokenizer.vocab_size != tokens:
+            return f"has {self.tokenizer.vocab_size} tokens but the model {tokens}"
+        merge = (images.merge, images.merge)
+        if (images.patch_size, merge) != (vision.patch_size, vision.merge_kernel_size):
+            expected = _cutting(vision.patch_size, vision.merge_kernel_size)
+            return f"makes patches of {_cutting(images.patch_size, merge)}, but the model expects {expected}"
+        return None
+
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> "Processor":
         """Reads a model directory. `chat_template.jinja` is for other programs and is not read.
@@ -111,6 +123,10 @@ class Processor:
         _write_json(directory / IMAGE_FILE, _image_config(self.image_processor))
         _write_json(directory / TOKENIZER_FILE, _tokenizer_config(self.tokenizer))
         (directory / TEMPLATE_FILE).write_text(CHAT_TEMPLATE, encoding="utf-8")
+
+
+def _cutting(size: int, merge: tuple[int, int]) -> str:
+    return f"{size} pixels, merged {merge[0]}×{merge[1]}"
 
 
 def _image_config(processor: ImageProcessor) -> dict[str, Any]:

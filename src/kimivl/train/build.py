@@ -11,7 +11,7 @@ import torch
 from kimivl.config.model import ModelConfig
 from kimivl.config.recipe import RecipeConfig, StageConfig
 from kimivl.model.coca import CoCa
-from kimivl.model.imports import load_moonlight, load_siglip
+from kimivl.model.imports import load_kimi_vl_text, load_kimi_vl_vision, load_moonlight, load_siglip
 from kimivl.model.initialise import initialise
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.layout import load_part
@@ -21,8 +21,6 @@ def compute_dtype(name: str) -> torch.dtype:
     """The dtype of activations: "auto" is bf16 where the processor multiplies it natively, else fp32."""
     if name != "auto":
         return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
-    if torch.cuda.is_available():
-        return torch.bfloat16
     abilities = torch.cpu.get_capabilities()
     return torch.bfloat16 if abilities.get("avx512_bf16") or abilities.get("amx_bf16") else torch.float32
 
@@ -43,7 +41,7 @@ class Builder:
         model = KimiVL(config, self.dtype)
         initialise(model, self.recipe.seed, config.text_config.initializer_range)
         if stage.language:
-            self._read_language(model, stage.language)
+            self._read_language(model, stage.language, new_rope_base=stage.rope_theta is not None)
         if stage.vision:
             self._read_vision(model, stage.vision)
         return model
@@ -78,19 +76,20 @@ class Builder:
         changes = {"max_position_embeddings": max(stage.context, config.text_config.max_position_embeddings)}
         return config.with_text(**changes | ({"rope_theta": stage.rope_theta} if stage.rope_theta else {}))
 
-    def _read_language(self, model: KimiVL, source: str) -> None:
+    def _read_language(self, model: KimiVL, source: str, new_rope_base: bool) -> None:
         if source not in self.recipe.imports:
             load_part(model.language_model, self.model_folder(source), "language_model.")
         elif self.recipe.imports[source].kind == "moonlight":
             load_moonlight(model, self.recipe.imports[source].folder)
         else:
-            load_part(model.language_model, self.recipe.imports[source].folder, "language_model.")
+            load_kimi_vl_text(model, self.recipe.imports[source].folder, new_rope_base)
 
     def _read_vision(self, model: KimiVL, source: str) -> None:
-        if source in self.recipe.imports and self.recipe.imports[source].kind == "siglip":
+        if source not in self.recipe.imports:
+            load_part(model.vision_tower, self.model_folder(source), "vision_tower.")
+            if self.recipe.stage(source).kind != "vit":  # its projector feeds the tiny decoder
+                load_part(model.multi_modal_projector, self.model_folder(source), "multi_modal_projector.")
+        elif self.recipe.imports[source].kind == "siglip":
             load_siglip(model, self.recipe.imports[source].folder)
-            return
-        folder = self.recipe.imports[source].folder if source in self.recipe.imports else self.model_folder(source)
-        load_part(model.vision_tower, folder, "vision_tower.")
-        if source in self.recipe.imports or self.recipe.stage(source).kind != "vit":
-            load_part(model.multi_modal_projector, folder, "multi_modal_projector.")
+        else:
+            load_kimi_vl_vision(model, self.recipe.imports[source].folder)

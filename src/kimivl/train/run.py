@@ -21,7 +21,7 @@ from kimivl.config.base import ConfigError, read_json
 from kimivl.config.recipe import RecipeConfig, StageConfig
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, held_out_packs, load_sources
-from kimivl.data.source import Source
+from kimivl.data.source import Source, source_file
 from kimivl.model.atomic import replaced_folder, write_atomic
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.layout import save_model, save_weights
@@ -48,11 +48,13 @@ class Run:
         self._claim_folder()
 
     def train(self) -> None:
-        """Trains every stage that is not finished."""
+        """Trains every stage that is not finished. Raises: FileNotFoundError, before the first, naming data that are missing."""
+        unfinished = [stage for stage in self.recipe.stages if not self.is_finished(stage)]
+        if unfinished:
+            self._check_data()
         processor = prepare_processor(self.recipe, self.folder / "processor")
-        for stage in self.recipe.stages:
-            if not self.is_finished(stage):
-                self._train_stage(stage, processor)
+        for stage in unfinished:
+            self._train_stage(stage, processor)
 
     def is_finished(self, stage: StageConfig) -> bool:
         return (self.stages_folder / stage.name / "finished.json").exists()
@@ -125,6 +127,12 @@ class Run:
         if changed := sorted(name for name in {*kept, *fingerprints} if kept.get(name) != fingerprints.get(name)):
             raise ConfigError(f"{self.recipe.data} was built anew since {self.folder} began: {', '.join(changed)}. {ADVICE}")
         write_atomic(path, json.dumps(fingerprints, indent=1) + "\n")
+
+    def _check_data(self) -> None:
+        """What only a later stage or the evaluation reads must not be missed after all the stages before it."""
+        training = [(name, "train") for stage in self.recipe.stages for name in stage.sources]
+        for name, split in [*training, *self.recipe.held_out_files]:
+            source_file(self.recipe.data, name, split)
 
 
 ADVICE = "Choose another --name, or delete the folder to start anew"

@@ -20,10 +20,11 @@ from kimivl.processor.tokenizer import Tokenizer
 def prepare_processor(recipe: RecipeConfig, folder: Path) -> Processor:
     """The processor in `folder`; made there first if it does not exist.
 
-    Raises: ValueError if the vocabulary does not fit the model's.
+    Raises: ValueError if the vocabulary or the cutting of pictures does not fit the model.
     """
     if recipe.tokenizer_folder:
-        return _checked(Processor.from_pretrained(recipe.tokenizer_folder), recipe, recipe.tokenizer_folder)
+        fix = "name this model's processor as tokenizer_folder, or give the model's config these values"
+        return _checked(recipe, recipe.tokenizer_folder, fix)
     if not folder.exists():
         assert recipe.tokenizer_ranks is not None  # the recipe's own check
         ranks = train_ranks(_texts(recipe), recipe.tokenizer_ranks)
@@ -31,7 +32,8 @@ def prepare_processor(recipe: RecipeConfig, folder: Path) -> Processor:
         images = ImageProcessor(patch_size=vision.patch_size, merge=vision.merge_kernel_size[0])
         with replaced_folder(folder) as new:
             Processor(Tokenizer(ranks), images).save_pretrained(new)
-    return _checked(Processor.from_pretrained(folder), recipe, folder)
+    fix = f"correct the model's config (vocab_size is tokenizer_ranks plus 256), or delete {folder} to make it anew"
+    return _checked(recipe, folder, fix)
 
 
 def _texts(recipe: RecipeConfig) -> Iterator[str]:
@@ -41,11 +43,8 @@ def _texts(recipe: RecipeConfig) -> Iterator[str]:
             yield from (part.text for part in source[row].parts if isinstance(part, TextPart))
 
 
-def _checked(processor: Processor, recipe: RecipeConfig, folder: Path) -> Processor:
-    expected = recipe.model_config_.text_config.vocab_size
-    if processor.tokenizer.vocab_size != expected:
-        raise ValueError(
-            f"the processor in {folder} has {processor.tokenizer.vocab_size} tokens but the model {expected}: "
-            f"set vocab_size to the ranks plus 256, or delete {folder} to train the vocabulary anew"
-        )
+def _checked(recipe: RecipeConfig, folder: Path, fix: str) -> Processor:
+    processor = Processor.from_pretrained(folder)
+    if misfit := processor.misfit(recipe.model_config_):
+        raise ValueError(f"the processor in {folder} {misfit}: {fix}")
     return processor
