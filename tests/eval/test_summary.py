@@ -53,15 +53,6 @@ def test_an_unfinished_run_is_not_measured(recipe, tmp_path):
         measure_run(Run(recipe, tmp_path / "nano"))
 
 
-def test_text_measurements_need_a_held_out_text(run):
-    class Without:
-        recipe = run.recipe.model_copy(update={"held_out_text": None})
-        folder, is_finished = run.folder, staticmethod(run.is_finished)
-
-    with pytest.raises(ConfigError, match="needs held_out_text"):
-        measure_run(Without())
-
-
 def test_dots_become_levels():
     assert nested({"a.b": 1, "a.c": 2, "d": 3}) == {"a": {"b": 1, "c": 2}, "d": 3}
     assert at({"a": {"b": 1}}, "a.b") == 1

@@ -186,6 +186,14 @@ class EvaluationConfig(Config):
         named |= {"muon_vs_adamw.stage": self.muon_vs_adamw.stage} if self.muon_vs_adamw else {}
         return {key: name for key, name in named.items() if name is not None}
 
+    @model_validator(mode="after")
+    def _check(self) -> "EvaluationConfig":
+        keys = [key for benchmark in self.benchmarks for key in (benchmark.key, *benchmark.controls)]
+        for place, key in enumerate(keys):
+            if key in keys[:place] or any(other.startswith(f"{key}.") for other in keys):
+                raise ValueError(f"the benchmark key {key!r} is there twice, or begins another key; rename one of them")
+        return self
+
 
 class RecipeConfig(Config):
     """A whole run."""
@@ -231,6 +239,8 @@ class RecipeConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> "RecipeConfig":
         _ = self.model_config_  # an unknown preset
+        if not self.stages:
+            raise ValueError("stages is empty: a recipe has at least one")
         known = set(self.imports)
         for stage in self.stages:
             self._check_stage(stage, known)
@@ -240,6 +250,8 @@ class RecipeConfig(Config):
         for key, name in self.evaluation.stages.items():
             if name not in known - set(self.imports):
                 raise ValueError(f"evaluation.{key} is {name!r}, but the stages are: {', '.join(s.name for s in self.stages)}")
+            if self.held_out_text is None:
+                raise ValueError(f"evaluation.{key} is measured on held-out text: give held_out_text: {{source: …}}")
         if (self.tokenizer_ranks is None) == (self.tokenizer_folder is None):
             raise ValueError("give either tokenizer_ranks (train a vocabulary) or tokenizer_folder (take one)")
         self._check_vocabularies()
