@@ -171,7 +171,6 @@ FOLDER_NAME = "names a file or folder: use letters, digits, _ and -, with single
         ({"evaluation": {"benchmarks": [BENCHMARK | {"key": "a"}, BENCHMARK | {"key": "a.b"}]}}, "'a' is there twice, or begins"),
         ({"evaluation": {"benchmarks": [BENCHMARK | {"controls": {BENCHMARK["key"]: "blank"}}]}}, "is there twice"),
         ({"held_out_text": None}, "evaluation.text_before is measured on held-out text"),
-        ({"stages": []}, "stages is empty"),
         (with_stage("joint", rope_theta=0), "stages.4.rope_theta: Input should be greater than 0"),
         (with_stage("joint", rope_theta=float("inf")), "stages.4.rope_theta: Input should be a finite number"),
         ({"caption_decoder": DECODER | {"rope_theta": 0}}, "caption_decoder.rope_theta: Input should be greater than 0"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import kimivl
+from kimivl.config.model import preset
 from kimivl.config.recipe import RecipeConfig
 from kimivl.model.layout import stored_tensors
 from kimivl.train.metrics import read_metrics
@@ -22,7 +23,7 @@ from pathlib import Path
 import torch
 from kimivl.config.recipe import RecipeConfig
 from kimivl.train.run import Run
-torch.set_num_threads(1)
+torch.set_num_threads(int(sys.argv[3]))
 Run(RecipeConfig.model_validate_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2])).train()
 """
 EVERY, STEPS = 4, 40  # steps between checkpoints, and of a stage
@@ -55,12 +56,16 @@ def lines(folder: Path, stage: str) -> list[dict]:
     )
 
 
-def train_until_killed(folder: Path, recipe_file: Path, stage: str, step: int, delay: float) -> None:
-    """Starts the run in a process of its own and kills it `delay` seconds after it has written `step` steps of `stage`."""
-    source = str(Path(kimivl.__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", CHILD, str(recipe_file), str(folder)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def start(folder: Path, recipe_file: Path, threads: int) -> subprocess.Popen:
+    """The run in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(Path(kimivl.__file__).parents[1]), "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-c", CHILD, str(recipe_file), str(folder), str(threads)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def train_until_killed(folder: Path, recipe_file: Path, stage: str, step: int, delay: float, threads: int = 1) -> None:
+    """Starts the run and kills it `delay` seconds after it has written `step` steps of `stage`."""
+    process = start(folder, recipe_file, threads)
     deadline = time.monotonic() + 60
     while process.poll() is None and len(lines(folder, stage)) < step and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -84,9 +89,33 @@ def test_a_run_that_was_killed_again_and_again_ends_with_the_losses_and_weights_
 
     Run(recipe, folder).train()
     for stage in ("text", "joint"):
-        assert lines(folder, stage) == lines(whole.folder, stage) and len(lines(folder, stage)) == STEPS
-        models = [dict(stored_tensors(run / "stages" / stage / "model")) for run in (folder, whole.folder)]
-        assert models[0].keys() == models[1].keys()
-        assert all(tensor.equal(models[1][name]) for name, tensor in models[0].items())
-        left = {path.name for path in (folder / "stages" / stage).iterdir()}
-        assert left == {"model", "metrics.jsonl", "finished.json"}
+        assert len(lines(folder, stage)) == STEPS
+        assert_equal(folder / "stages" / stage, whole.folder / "stages" / stage)
+
+
+def assert_equal(stage: Path, other: Path) -> None:
+    """Every loss and every weight, to the last bit; and nothing else is left."""
+    assert lines(stage.parents[1], stage.name) == lines(other.parents[1], other.name)
+    models = [dict(stored_tensors(folder / "model")) for folder in (stage, other)]
+    assert models[0].keys() == models[1].keys()
+    assert all(tensor.equal(models[1][name]) for name, tensor in models[0].items())
+    assert {path.name for path in stage.iterdir()} == {"model", "metrics.jsonl", "finished.json"}
+
+
+@pytest.mark.slow
+def test_the_same_holds_at_the_demos_size_with_two_threads_in_bf16(make_recipe, make_stage, tmp_path):
+    """nano's own layers, where sums are cut over threads and products are bfloat16; every run is a process of its own."""
+    size = {"steps": 12, "checkpoint_every": 4, "pack_tokens": 2048, "pack_patches": 4096, "balance_rate": 0.01}
+    nano = preset("nano").with_text(vocab_size=512).model_dump()  # the vocabulary of the tests' recipes
+    mixture = [{"weights": {"text": 1, "captions": 1}}]
+    recipe = make_recipe(make_stage("joint", mixture=mixture, **size), model=nano, dtype="bfloat16")
+    recipe = recipe.model_copy(update={"caption_decoder": None, "text_encoder": None})
+    recipe_file = tmp_path / "recipe.json"
+    recipe_file.write_text(recipe.model_dump_json())
+    step, delay = random.Random().randint(5, 10), random.Random().uniform(0, 0.3)
+    print(f"killed {delay:.3f} s after step {step}")
+    train_until_killed(tmp_path / "killed", recipe_file, "joint", step, delay, threads=2)
+    for run in ("killed", "whole"):
+        process = start(tmp_path / run, recipe_file, threads=2)
+        assert process.wait(timeout=60) == 0, process.stderr.read().decode()
+    assert_equal(*(tmp_path / run / "stages" / "joint" for run in ("killed", "whole")))

@@ -239,8 +239,6 @@ class RecipeConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> "RecipeConfig":
         _ = self.model_config_  # an unknown preset
-        if not self.stages:
-            raise ValueError("stages is empty: a recipe has at least one")
         known = set(self.imports)
         for stage in self.stages:
             self._check_stage(stage, known)
