@@ -16,7 +16,7 @@ RUN         := runs/nano
 help:
 	@echo "make demo       build the data, train the nano model through every stage, write the report"
 	@echo "make test       set up and run the tests (under 12 minutes on 2 cores)"
-	@echo "make test-slow  the tests that `make test` leaves out for their time"
+	@echo "make test-slow  the tests that 'make test' leaves out for their time"
 	@echo "make lint       ruff and mypy only"
 	@echo "make setup      only the virtual environment with everything in it"
 	@echo "make clean      remove the virtual environment and the caches; data and runs stay"
