@@ -42,7 +42,7 @@ class Group:
 
 GROUPS = (
     Group("text", 3, library.SOURCES, library.build, docs.DISTRIBUTIONS),
-    Group("recall", 6, recall.SOURCES, recall.build, (), reads=("text",)),
+    Group("recall", 7, recall.SOURCES, recall.build, (), reads=("text",)),
     Group("easy_vqa", 4, easy_vqa.SOURCES, easy_vqa.build, ("easy-vqa",)),
     Group("words", 5, words.SOURCES, words.build, ("matplotlib", "pillow", "numpy"), reads=("text",)),
     Group("digits", 1, digits.SOURCES, digits.build, ("scikit-learn", "pillow", "numpy")),

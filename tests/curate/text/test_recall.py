@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from kimivl.curate.text.recall import CHARS_PER_TOKEN, MOST_TIMES, SHORT_TOKENS
@@ -28,6 +29,16 @@ def test_long_documents_hold_one_fact_and_end_with_it(nano_root):
         haystack, last = record["content"].rsplit("\n", 1)
         told = FACT.findall(haystack)
         assert FACT.fullmatch(last) and set(told) == {FACT.fullmatch(last).groups()} and len(told) <= MOST_TIMES
+
+
+def test_long_documents_look_back_over_every_distance(nano_root):
+    """The share of the document between the last telling but one and the end: spread from near to nearly all of it."""
+    shares = []
+    for record in read_records(nano_root / "recall_long_1024" / "train.jsonl"):
+        haystack, last = record["content"].rsplit("\n", 1)
+        shares.append(1 - haystack.rfind(last) / len(record["content"]))
+    near, middle, far = np.quantile(shares, [0.1, 0.5, 0.9])
+    assert near < 0.35 and 0.4 < middle < 0.8 and far > 0.75
 
 
 def test_every_question_in_chats_can_be_answered_from_the_text(nano_root):

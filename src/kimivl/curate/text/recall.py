@@ -101,15 +101,16 @@ def _short(source: str, index: int, texts: Sequence[str], words: Sequence[str], 
 
 
 def _long(source: str, index: int, texts: Sequence[str], words: Sequence[str], rng: np.random.Generator) -> Record:
-    """A haystack up to the source's length with one fact at one to six random places, and once more at the end.
+    """A haystack of nearly the source's length with one fact at one to six places, and once more at the end.
 
-    Said at the end only, it would give a thousand tokens of text three words to learn looking back from.
+    Said at the end only, it would give a thousand tokens of text three words to learn looking back from. The places lie in a
+    first part of any size, so that the last look back goes over every distance up to the whole length.
     """
     ((name, value),) = _facts(1, words, rng).items()
     times = int(rng.integers(1, MOST_TIMES + 1))
     room = LONG_DOCUMENTS[source][1] - FACT_TOKENS * (times + 3)
-    length = int(room * rng.uniform(0.4, 1.0) * CHARS_PER_TOKEN)
-    haystack = _scatter([(name, value)] * times, length, texts, rng)
+    length = int(room * rng.uniform(0.8, 0.95) * CHARS_PER_TOKEN)
+    haystack = _scatter([(name, value)] * times, length, texts, rng, part=float(rng.random()))
     return document(f"{source.replace('_', '-')}-{index}", f"{haystack}\n{statement(name, value)}")
 
 
@@ -132,11 +133,13 @@ def _ask(sample_id: str, haystack: str, facts: dict[str, str], rng: np.random.Ge
     return chat(sample_id, [(f"{haystack}\n{first}", answer), *others])
 
 
-def _scatter(facts: Sequence[tuple[str, str]], length: int, texts: Sequence[str], rng: np.random.Generator) -> str:
-    """The facts at random places between sentences of a haystack of `length` characters."""
+def _scatter(
+    facts: Sequence[tuple[str, str]], length: int, texts: Sequence[str], rng: np.random.Generator, part: float = 1.0
+) -> str:
+    """The facts at random places in the first `part` of a haystack of `length` characters, between its sentences."""
     pieces: list[str] = []
     written = 0.0
-    for (name, value), depth in zip(facts, np.sort(rng.random(len(facts)))):
+    for (name, value), depth in zip(facts, np.sort(rng.random(len(facts))) * part):
         pieces += [_piece(texts, round((depth - written) * length), rng), statement(name, value)]
         written = float(depth)
     pieces.append(_piece(texts, round((1 - written) * length), rng))
