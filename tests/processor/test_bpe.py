@@ -1,7 +1,6 @@
 """The trained ranks are those of the definition, and a tokenizer can use them."""
 
 import random
-import time
 from collections import Counter
 
 import pytest
@@ -78,14 +77,11 @@ def test_an_impossible_size_is_refused(texts, n_ranks, named):
         train_ranks(texts, n_ranks)
 
 
-@pytest.mark.slow
-def test_five_megabytes_take_less_than_fifteen_seconds():
+def test_equals_the_definition_on_many_words_of_uneven_frequency():
+    """Word counts fall as in natural text, so that pairs tie, overtake each other and die out."""
     rng = random.Random(0)
     syllables = [first + vowel for first in "bcdfghklmnprstvz" for vowel in "aeiou"]
-    vocabulary = ["".join(rng.choices(syllables, k=rng.randint(1, 5))) for _ in range(60_000)]
+    vocabulary = ["".join(rng.choices(syllables, k=rng.randint(1, 5))) for _ in range(3_000)]
     weights = [1 / rank for rank in range(1, len(vocabulary) + 1)]
-    text = " ".join(rng.choices(vocabulary, weights, k=750_000))
-    start = time.perf_counter()
-    train_ranks([text], 2_500)
-    assert len(text) > 5e6
-    assert time.perf_counter() - start < 15
+    text = " ".join(rng.choices(vocabulary, weights, k=20_000))
+    assert list(train_ranks([text], 500)) == train_by_definition([text], 500)
