@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def test_help_comes_without_loading_torch():
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["run"], ["run", "r.yaml", "--nmae", "x"], ["eval", "m"], ["report", "a", "b"], ["chat", "--json"], ["data"]],
+    [[], ["fly"], ["run"], ["run", "r.yaml", "--nmae", "x"], ["eval"], ["report", "a", "b"], ["chat", "--json"], ["data"]],
 )
 def test_a_wrong_command_line_is_exit_code_2(arguments, capsys):
     try:
@@ -332,6 +333,15 @@ def test_eval_prints_scores_or_json(calls, model_folder, capsys):
     assert (name, model, recipe.name, answers) == ("evaluate", model_folder, "nano", model_folder.parent / "model.evaluation")
     assert main(["eval", str(model_folder), "--recipe", NANO, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["easy"]["score"] == 0.5
+
+
+def test_eval_takes_the_recipe_of_the_run_that_the_model_lies_in(calls, model_folder, tmp_path, capsys):
+    (tmp_path / "recipe.json").write_text(load_recipe(NANO, ["data=elsewhere"]).model_dump_json())
+    copy = tmp_path / "stages" / "sft" / "model"
+    shutil.copytree(model_folder, copy)
+    assert main(["eval", str(copy)]) == 0
+    assert (calls[0][1], calls[0][2].data) == (copy, Path("elsewhere"))
+    assert "there is no recipe.json" in fails(capsys, "eval", model_folder)
 
 
 def test_report_opens_the_run_as_it_was_trained(calls, tmp_path, capsys):

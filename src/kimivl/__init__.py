@@ -1,3 +1,3 @@
-"""kimivl: an open, complete implementation of the Kimi-VL system."""
+"""kimivl: an open implementation of the Kimi-VL system."""
 
 __version__ = "0.1.0"

@@ -8,13 +8,14 @@ import argparse
 import contextlib
 import json
 import os
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kimivl.train.run import Run
+    from kimivl.config.recipe import RecipeConfig
 
 MENDABLE = (ValueError, OSError, FloatingPointError)
 Command = Callable[[argparse.Namespace], int | None]  # returns the exit code, None for 0
@@ -110,7 +111,7 @@ def _add_run(commands: Any) -> None:
         commands, "run", _run,
         "train all stages of a recipe, measure the result and write its report; finished stages are skipped, "
         "an interrupted one is resumed",
-        "  kimivl run recipes/nano/recipe.yaml\n  kimivl run recipes/nano/recipe.yaml --name other seed=2 stages.text.steps=300",
+        "  kimivl run recipes/nano/recipe.yaml\n  kimivl run recipes/nano/recipe.yaml --name other seed=2 dtype=float32",
     )  # fmt: skip
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, see recipes/")
     parser.add_argument("words", nargs="*", metavar="key.path=value", help="replaces a value of the recipe")
@@ -153,6 +154,8 @@ def _add_chat(commands: Any) -> None:
     parser.add_argument("--image", type=Path, action="append", default=[], metavar="PATH", help="a picture; can be repeated")
     parser.add_argument("--clip", type=Path, action="append", default=[], metavar="PATH", help="an animated GIF, WebP or PNG")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest words, 1 draws freely (default: 0)")
+    parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw only from the likeliest (default: 1)")
+    parser.add_argument("--seed", type=int, help="of the draws (default: another one each time)")
     parser.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="the longest answer (default: 256)")
     parser.add_argument("--json", action="store_true", help="print one JSON object with the answer and its costs; needs a PROMPT")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are looked for (default: runs)")
@@ -171,14 +174,18 @@ def _chat(args: argparse.Namespace) -> int:
     from kimivl.engine.terminal import clip, picture, show, talk
 
     folder = find_model(model, args.runs)
-    sampling = Sampling(max_new_tokens=args.max_new_tokens, temperature=args.temperature)
-    parts = [part for path in args.image for part in picture(path)] + [part for path in args.clip for part in clip(path)]
+    seed = secrets.randbits(32) if args.seed is None else args.seed
+    sampling = Sampling(args.max_new_tokens, args.temperature, args.top_p, seed)
+    pictures, clips = [picture(path) for path in args.image], [clip(path) for path in args.clip]  # a bad file shows at once
     conversation = Conversation(Engine.from_pretrained(folder), sampling)
-    conversation.attach(parts)
+    for parts in pictures:
+        conversation.attach(parts)
+    for parts in clips:
+        conversation.attach_clip(parts)
     if prompt is None:
         talk(conversation, str(folder))
     elif args.json:
-        print(json.dumps({"model": str(folder)} | conversation.answer(prompt), ensure_ascii=False))
+        print(json.dumps({"model": str(folder), "seed": seed} | conversation.answer(prompt), ensure_ascii=False))
     else:
         show(conversation.ask(prompt))
     return 0
@@ -202,11 +209,11 @@ def _add_eval(commands: Any) -> None:
     parser = _command(
         commands, "eval", _eval,
         "answer the held-out sets of a recipe with a model and print the scores; every answer is kept beside the model",
-        "  kimivl eval runs/nano --recipe recipes/nano/recipe.yaml\n"
-        "  kimivl eval runs/nano/stages/sft/model --recipe recipes/nano/recipe.yaml --json",
+        "  kimivl eval runs/nano\n  kimivl eval runs/nano/stages/sft/model --json\n"
+        "  kimivl eval some/model --recipe recipes/nano/recipe.yaml",
     )  # fmt: skip
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model directory, or the folder of a run")
-    parser.add_argument("--recipe", required=True, help="the YAML file that names the held-out sets")
+    parser.add_argument("--recipe", help="the YAML file that names the held-out sets (default: the recipe of the model's run)")
     parser.add_argument("--json", action="store_true", help="print all results as one JSON object")
     parser.set_defaults(when_stopped=RESUMES)
 
@@ -214,7 +221,7 @@ def _add_eval(commands: Any) -> None:
 def _eval(args: argparse.Namespace) -> None:
     from kimivl.config.recipe import load_recipe
 
-    recipe = load_recipe(args.recipe)
+    recipe = load_recipe(args.recipe) if args.recipe else _recipe_of(args.model)
 
     from kimivl.engine.folders import find_model
     from kimivl.eval.benchmarks import evaluate_model
@@ -243,21 +250,22 @@ def _add_report(commands: Any) -> None:
 
 def _report(args: argparse.Namespace) -> None:
     from kimivl.eval.report import write_report
+    from kimivl.train.run import Run
 
-    run = _opened_run(args.run_folder)
+    run = Run(_recipe_of(args.run_folder), args.run_folder)
     write_report(run)
     print(f"report: {run.folder / 'report' / 'index.html'}")
 
 
-def _opened_run(folder: Path) -> "Run":
+def _recipe_of(path: Path) -> "RecipeConfig":
+    """The recipe of a run, or of the run that a model directory lies in."""
     from kimivl.config.base import parse, read_json
     from kimivl.config.recipe import RecipeConfig
-    from kimivl.train.run import Run
 
-    path = folder / "recipe.json"
-    if not path.is_file():
-        raise ValueError(f"{folder} is not the folder of a run: it has no recipe.json")
-    return Run(parse(RecipeConfig, read_json(path), str(path)), folder)
+    for folder in (path, *path.parents):
+        if (recipe := folder / "recipe.json").is_file():
+            return parse(RecipeConfig, read_json(recipe), str(recipe))
+    raise ValueError(f"{path} is neither the folder of a run nor inside one: there is no recipe.json")
 
 
 # bench ---------------------------------------------------------------------------------------------------------------

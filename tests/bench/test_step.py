@@ -78,6 +78,15 @@ def test_the_peer_is_tried_in_every_form_of_its_users():
     assert all(form.weights == torch.float32 for form in forms(torch.float32))
 
 
+def test_sides_that_compute_something_else_are_not_compared(ours):
+    peer = Peer(ours, Form(torch.float32, "eager", torch.float32))
+    step._check_same_model(ours, peer, torch.float32, LOAD)
+    with torch.no_grad():
+        ours.model.layers[1].mlp.experts.down_proj.neg_()
+    with pytest.raises(RuntimeError, match=r"do not train the same model: their logits differ by 0\.[1-9]"):
+        step._check_same_model(ours, peer, torch.float32, LOAD)
+
+
 @pytest.fixture
 def tiny_bench(monkeypatch):
     monkeypatch.setattr(step, "preset", lambda name: {"tiny": type("Config", (), {"text_config": TINY})()}[name])

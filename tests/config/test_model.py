@@ -63,6 +63,18 @@ def test_another_architecture_is_refused_by_its_key(key, value):
         ModelConfig.from_hf(values)
 
 
+def test_the_rotary_base_is_found_where_transformers_5_writes_it_and_never_guessed():
+    values = preset("nano").to_hf()
+    del values["text_config"]["rope_theta"]
+    with pytest.raises(ConfigError, match="config.json: rope_theta is missing"):
+        ModelConfig.from_hf(values)
+    values["text_config"]["rope_parameters"] = {"rope_type": "default", "rope_theta": 800_000.0}
+    assert ModelConfig.from_hf(values).text_config.rope_theta == 800_000.0
+    values["text_config"]["rope_parameters"]["rope_type"] = "yarn"
+    with pytest.raises(ConfigError, match="text_config.rope_scaling is .*yarn.*Kimi-VL's architecture"):
+        ModelConfig.from_hf(values)
+
+
 def test_a_text_only_config_is_refused():
     with pytest.raises(ConfigError, match="needs vision_config and text_config"):
         ModelConfig.from_hf({"hidden_size": 2048})

@@ -16,7 +16,7 @@ DECODER = {
 }  # fmt: skip
 ENCODER = {
     "vocab_size": 2816, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
-    "max_position_embeddings": 8, "projection_size": 16,
+    "max_position_embeddings": 8, "projection_size": 128,
 }  # fmt: skip
 
 
@@ -133,6 +133,13 @@ def test_anchors_live_under_definitions(tmp_path):
             with_stage("vit", resolution=[{"at": 0.5, "patches": 64}, {"at": 0, "patches": 16}]),
             r"stages.2: resolution points must rise, got \[0.5, 0.0\]",
         ),
+        (with_stage("text", steps=6), "stages.0: the schedule ends 1 steps before the stage; lengthen its last phase"),
+        (with_stage("text", schedule_start=2), "stages.0: the schedule ends 2 steps before the stage"),
+        (with_stage("text", schedule=[{"steps": 5, "start": 0, "end": float("inf")}]), "schedule.0.end: .*finite number"),
+        (with_stage("text", schedule=[{"steps": 5, "start": -1, "end": 0}]), "schedule.0.start: .*greater than or equal to 0"),
+        (with_stage("text", optimizer={"momentum": 1}), "stages.0.optimizer.momentum: .*less than 1"),
+        (with_stage("text", optimizer={"max_grad_norm": -1}), "stages.0.optimizer.max_grad_norm: .*greater than 0"),
+        (with_stage("text", optimizer={"weight_decay": -1}), "stages.0.optimizer.weight_decay: .*greater than or equal to 0"),
         (with_stage("joint", model="caption_decoder"), "stages.4: model is caption_decoder, which only 'text' stages train"),
         ({"model": "giga"}, "unknown model preset 'giga'; known: nano, mini, a3b"),
         ({"tokenizer_folder": "x"}, "give either tokenizer_ranks .* or tokenizer_folder"),
@@ -141,6 +148,7 @@ def test_anchors_live_under_definitions(tmp_path):
         ({"text_encoder": None}, "stage vit needs the recipe's caption_decoder and text_encoder"),
         ({"caption_decoder": DECODER | {"vocab_size": 512}}, "caption_decoder.vocab_size is 512, the model's is 2816: a run has"),
         ({"text_encoder": ENCODER | {"vocab_size": 512}}, "text_encoder.vocab_size is 512, the model's is 2816: a run has"),
+        ({"text_encoder": ENCODER | {"projection_size": 64}}, "text_encoder.projection_size is 64, MoonViT's hidden_size 128"),
     ],
 )
 def test_a_faulty_recipe_is_refused_with_file_key_and_fix(load, changes, words):
@@ -237,15 +245,25 @@ def test_every_fault_is_told_at_once(load):
         (with_stage("vit", vision="kimi_vl"), "stage vit: vision is 'kimi_vl', which has no weights for kind 'vit'"),
         (with_stage("vit", language="text"), "stage vit: language is 'text', which has no weights for kind 'vit'"),
         (with_stage("vit", caption_decoder="text"), "stage vit: caption_decoder is 'text', which has no weights"),
-        ({"evaluation": {"text_before": "txt"}}, "evaluation.text_before is 'txt', but the stages are: text, decoder, vit"),
-        ({"evaluation": {"text_after": "siglip"}}, "evaluation.text_after is 'siglip', but the stages are"),
+        (
+            {"evaluation": {"text_before": "txt"}},
+            "text_before is 'txt', but the stages with a language model are: text, align, joint",
+        ),
+        ({"evaluation": {"text_after": "siglip"}}, "evaluation.text_after is 'siglip', but the stages with"),
         (
             {"evaluation": {"needle": {"before": "text", "after": "long", "context": 64}}},
-            "evaluation.needle.after is 'long', but the stages are",
+            "evaluation.needle.after is 'long', but the stages with",
         ),
         (
             {"evaluation": {"muon_vs_adamw": {"stage": "jont", "steps": 1, "rates": [1]}}},
-            "evaluation.muon_vs_adamw.stage is 'jont', but the stages are",
+            "evaluation.muon_vs_adamw.stage is 'jont', but the stages with",
+        ),
+        ({"evaluation": {"text_before": "vit"}}, "evaluation.text_before is 'vit', but the stages with a language model are"),
+        ({"evaluation": {"text_before": "decoder"}}, "text_before is 'decoder', but the stages with a language model"),
+        ({"evaluation": {"muon_vs_adamw": COMPARISON | {"stage": "align"}}}, "'align', where the language model does not move"),
+        (
+            {"stages": recipe()["stages"][:3], "evaluation": {"benchmarks": [BENCHMARK]}},
+            "benchmarks ask the last stage's model, but 'vit' has no language model",
         ),
     ],
 )
@@ -275,12 +293,12 @@ def test_weights_may_come_from_stages_imports_or_nowhere(load, changes):
     ("override", "found"),
     [
         ("seed=7", lambda r: r.seed == 7),
-        ("stages.vit.steps=9", lambda r: [s.steps for s in r.stages] == [5, 5, 9, 5, 5]),
-        ("stages.2.steps=9", lambda r: [s.steps for s in r.stages] == [5, 5, 9, 5, 5]),
+        ("stages.vit.steps=4", lambda r: [s.steps for s in r.stages] == [5, 5, 4, 5, 5]),
+        ("stages.2.steps=4", lambda r: [s.steps for s in r.stages] == [5, 5, 4, 5, 5]),
         ("stages.joint.schedule.0.end=2e-3", lambda r: r.stage("joint").schedule[0].end == 2e-3),
         ("stages.text.mixture.0.weights.code=3", lambda r: r.stage("text").mixture[0].weights == {"text": 1, "code": 3}),
         ("stages.text.optimizer.kind=adamw", lambda r: r.stage("text").optimizer.kind == "adamw"),
-        ("stages.text.schedule.0={steps: 1, start: 1, end: 0}", lambda r: r.stage("text").schedule[0].steps == 1),
+        ("stages.text.schedule.0={steps: 6, start: 1, end: 0}", lambda r: r.stage("text").schedule[0].steps == 6),
         ("evaluation={}", lambda r: r.evaluation.needle is None),
         ("tokenizer_sources=[text, other]", lambda r: r.tokenizer_sources == ("text", "other")),
         ("evaluation.text_before=null", lambda r: r.evaluation.text_before is None),

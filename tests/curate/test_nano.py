@@ -14,6 +14,7 @@ from PIL import Image
 import kimivl
 from kimivl.curate import nano
 from kimivl.curate.nano import GROUPS, build_nano
+from kimivl.curate.records import document, image, text
 from kimivl.curate.workshop import read_records
 
 ALL_SOURCES = [source for group in GROUPS for source in group.sources]
@@ -122,6 +123,29 @@ def test_a_finished_group_is_kept_until_something_that_decides_it_changes(tmp_pa
     (tmp_path / "toy").rmdir()
     build_nano(tmp_path, 1, progress=False)  # someone deleted it
     assert built == [0, 1, 1, 1]
+
+
+def test_text_is_built_anew_for_another_python(monkeypatch):
+    """Its standard library is where some of the text comes from."""
+    text = GROUPS[0]
+    before = nano._fingerprint(text, 0, 1.0, {})
+    monkeypatch.setattr("platform.python_version", lambda: "3.99.0")
+    assert text.name == "text" and nano._fingerprint(text, 0, 1.0, {}) != before
+
+
+def test_a_build_that_puts_a_test_item_into_training_fails_by_name(tmp_path, monkeypatch):
+    _, group = counting_groups(monkeypatch)
+
+    def build(shop):
+        for source in ("toy", "other"):
+            shop.save_image(source, "a", Image.new("RGB", (16, 16), "red"))
+        shop.write("toy", "test", [document("1", [image("images/a.png"), text("a red square")], {"answer": "red"})])
+        shop.write("other", "train", [document("2", [image("images/a.png"), text("something else")])])
+
+    monkeypatch.setattr(nano, "GROUPS", (replace(group, sources=("toy", "other"), build=build),))
+    with pytest.raises(ValueError, match=r"toy/test shares \{'images_in_train': 1\}"):
+        build_nano(tmp_path, 0, progress=False)
+    assert not (tmp_path / "manifest.json").exists()
 
 
 def test_a_build_that_dies_leaves_the_old_source_and_is_done_again(tmp_path, monkeypatch):

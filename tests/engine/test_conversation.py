@@ -6,6 +6,7 @@ from PIL import Image
 from kimivl.engine.conversation import Conversation
 from kimivl.engine.engine import Engine
 from kimivl.engine.sampler import Sampling
+from kimivl.processor.image import ImageError
 from kimivl.processor.messages import ImagePart, Message, TextPart
 
 SAMPLING = Sampling(max_new_tokens=6, temperature=1.0)
@@ -54,9 +55,44 @@ def test_a_question_that_cannot_be_asked_leaves_no_trace(new_model, processor):
     chat = Conversation(Engine(new_model(max_position_embeddings=80), processor), SAMPLING)
     "".join(chat.ask("a"))
     before = list(chat.messages)
+    chat.attach([ImagePart(Image.new("RGB", (80, 80)))])  # 100 tokens
     with pytest.raises(ValueError, match="context"):
-        chat.ask("word " * 100)
-    assert chat.messages == before
+        chat.ask("what?")
+    assert chat.messages == before and chat.attached == []
+    assert "".join(chat.ask("b")) is not None  # the next one can be asked
+
+
+def test_a_picture_that_no_question_could_show_is_refused_when_it_is_attached(engine):
+    chat = Conversation(engine, SAMPLING)
+    with pytest.raises(ImageError, match="must stay below 512"):
+        chat.attach([TextPart("0.0s"), ImagePart(Image.new("RGB", (4, 4 * 512)))])
+    assert chat.attached == []
+
+
+def test_a_clip_takes_about_half_of_the_context_at_most(engine):
+    """16 frames of 50 × 50 patches would take 10,000 tokens; the context of 512 leaves 16 for each, which are 64 patches."""
+    chat = Conversation(engine, SAMPLING)
+    frame = ImagePart(Image.new("RGB", (200, 200)))
+    chat.attach_clip([part for place in range(16) for part in (TextPart(f"{place}.0s"), frame)])
+    assert [part.image.size for part in chat.attached if isinstance(part, ImagePart)] == [(32, 32)] * 16
+    assert [part.text for part in chat.attached if isinstance(part, TextPart)][-1] == "15.0s"
+    small = ImagePart(Image.new("RGB", (16, 24)))
+    chat.attach_clip([small])
+    assert chat.attached[-1].image.size == (16, 24)
+
+
+def test_the_same_question_again_is_drawn_anew_and_the_whole_talk_repeats_by_its_seed(engine):
+    def talk(seed):
+        chat = Conversation(engine, Sampling(max_new_tokens=12, temperature=1.0, seed=seed))
+        answers = []
+        for _ in range(2):
+            answers.append("".join(chat.ask("hello")))
+            chat.reset()
+        return answers
+
+    first = talk(5)
+    assert first[0] != first[1]
+    assert talk(5) == first and talk(70) != first
 
 
 def test_reset_forgets_everything(engine):

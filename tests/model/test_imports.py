@@ -114,15 +114,18 @@ def test_a_text_encoder_of_another_shape_is_refused(tiny, randomise, tmp_path):
     siglip(randomise).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=r"position_embedding.weight is \(8, 48\) in the file, the config needs \(9, 48\)"):
         load_siglip(CoCa(tiny, TextEncoderConfig(**TEXT | {"max_position_embeddings": 9})), tmp_path)
+    with pytest.raises(CheckpointError, match="has num_attention_heads 2, the config text_config.num_attention_heads 4"):
+        load_siglip(CoCa(tiny, TextEncoderConfig(**TEXT | {"num_attention_heads": 4})), tmp_path)
 
 
 @torch.no_grad()
-def test_a_text_encoder_with_another_vocabulary_keeps_its_own_token_table(tiny, randomise, tmp_path):
+def test_a_text_encoder_with_another_vocabulary_keeps_its_own_token_table_and_says_so(tiny, randomise, tmp_path, caplog):
     peer = siglip(randomise)
     peer.save_pretrained(tmp_path)
     ours = randomise(CoCa(tiny, TextEncoderConfig(**TEXT | {"vocab_size": 310})))
     before = ours.text_encoder.embeddings.token_embedding.weight.clone()
     load_siglip(ours, tmp_path)
+    assert "token table is of another vocabulary" in caplog.text
     assert torch.equal(ours.text_encoder.embeddings.token_embedding.weight, before)
     assert torch.equal(ours.text_encoder.head.weight, peer.text_model.head.weight)
 

@@ -68,6 +68,13 @@ def test_weights_may_be_stored_in_bfloat16_but_balance_biases_never(tiny, model,
     assert torch.equal(loaded.language_model.lm_head.weight, model.language_model.lm_head.weight.bfloat16().float())
 
 
+@pytest.mark.parametrize(("dtype", "written"), [(None, "float32"), (torch.bfloat16, "bfloat16")])
+def test_the_config_names_the_dtype_of_the_weights_beside_it(model, tmp_path, dtype, written):
+    """Other programs narrow weights to it as they load."""
+    save_model(model, tmp_path / "model", dtype)
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["torch_dtype"] == written
+
+
 def test_stored_rotary_frequencies_are_ignored(tiny, model, tmp_path):
     save_weights(model, tmp_path / "w")
     file = tmp_path / "w" / "model.safetensors"

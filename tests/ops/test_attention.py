@@ -100,3 +100,29 @@ def test_the_way_of_other_devices_gives_the_same(value_width, causal):
     other = run(attention_file._one_by_one, tensors, lengths, causal)
     for first, second in zip(other, run(attention, tensors, lengths, causal)):
         torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("lengths", [[5, 9], [SHORT + 45, 17], [3 * SHORT]], ids=["short", "several tiles", "many tiles"])
+def test_in_bf16_gradients_are_those_of_float32_but_for_the_rounding(lengths, causal):
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(sum(lengths), 2, 16, generator=generator).bfloat16() for _ in range(3)]
+    exact = run(attention_reference, [tensor.double() for tensor in tensors], lengths, causal)
+    for found, definition in zip(run(attention, tensors, lengths, causal), exact):
+        assert found.dtype == torch.bfloat16
+        assert float((found.double() - definition).norm() / definition.norm()) < 0.02
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("causal", [True, False])
+def test_pieces_of_a_single_row_give_the_same(monkeypatch, causal, kept):
+    """As for long documents, whose scores of one head fill the cache."""
+    lengths = [SHORT + 45, SHORT + 45, 7]
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(sum(lengths), 3, 8, generator=generator) for _ in range(3)]
+    exact = run(attention_reference, tensors, lengths, causal)
+    monkeypatch.setattr(attention_file, "PIECE_ELEMENTS", 1)
+    if not kept:
+        monkeypatch.setattr(attention_file, "KEPT_WIDTH", 0)
+    for found, definition in zip(run(attention, tensors, lengths, causal), exact):
+        torch.testing.assert_close(found, definition, atol=2e-5, rtol=1e-5)

@@ -43,14 +43,20 @@ def test_frozen_experts_pass_gradients_on_without_one_of_their_own():
 def test_fp32_weights_serve_bf16_activations():
     """Master weights are cast on the way; their gradients are fp32."""
     torch.manual_seed(0)
-    x, w_in, w_out = torch.randn(T, D), torch.randn(E, 2 * F, D, requires_grad=True), torch.randn(E, D, F, requires_grad=True)
+    x, w_in, w_out = torch.randn(T, D), torch.randn(E, 2 * F, D), torch.randn(E, D, F)
     experts, weights = choices("idle expert"), torch.rand(T, K)
-    exact = expert_ffn_reference(x, experts, weights, w_in, w_out)
-    out = expert_ffn(x.bfloat16(), experts, weights, w_in, w_out)
-    out.sum().backward()
-    assert out.dtype == torch.bfloat16 and w_in.grad.dtype == w_out.grad.dtype == torch.float32
-    assert float((out - exact).detach().norm() / exact.detach().norm()) < 0.02
-    assert w_in.grad[E - 1].abs().sum() == 0  # the idle one
+    grad_y = torch.randn(T, D)
+    results = []
+    for ffn, dtype in ((expert_ffn_reference, torch.float32), (expert_ffn, torch.bfloat16)):
+        leaves = [t.detach().to(kind).requires_grad_() for t, kind in ((x, dtype), (weights, None), (w_in, None), (w_out, None))]
+        y = ffn(leaves[0], experts, *leaves[1:])
+        y.backward(grad_y.to(dtype))
+        results.append([y.detach(), *(leaf.grad for leaf in leaves)])
+    exact, found = results
+    assert [t.dtype for t in found] == [torch.bfloat16, torch.bfloat16, *[torch.float32] * 3]
+    for ours, definition in zip(found, exact):
+        assert float((ours.float() - definition).norm() / definition.norm()) < 0.02
+    assert found[3][E - 1].abs().sum() == 0  # the idle one
 
 
 def test_rows_are_rounded_to_few_sizes_with_little_waste():

@@ -34,6 +34,19 @@ def test_statistics_are_float32():
     torch.testing.assert_close(out.float(), rms_norm_reference(ramp.float(), torch.ones(4096), 1e-5), rtol=1e-2, atol=1e-2)
 
 
+def test_in_bf16_gradients_are_those_of_float32_but_for_the_rounding():
+    generator = torch.Generator().manual_seed(0)
+    x_TD, gain_D, grad_TD = (torch.randn(shape, generator=generator) for shape in ((64, 48), (48,), (64, 48)))
+    results = []
+    for function, dtype in ((rms_norm_reference, torch.float32), (rms_norm, torch.bfloat16)):
+        x, gain = x_TD.bfloat16().to(dtype).requires_grad_(), gain_D.clone().requires_grad_()
+        y = function(x, gain, 1e-5)
+        y.backward(grad_TD.to(y.dtype))
+        results.append((y.detach().float(), x.grad.float(), gain.grad))
+    for exact, found in zip(*results):
+        assert float((found - exact).norm() / exact.norm()) < 0.01
+
+
 def test_any_number_of_leading_dimensions():
     x, gain = torch.randn(2, 3, 8, requires_grad=True), torch.randn(8, requires_grad=True)
     rms_norm(x, gain, 1e-5).sum().backward()

@@ -163,7 +163,6 @@ def make_trainer(make_stage, make_recipe, processor, tmp_path):
         trainer = Trainer(
             stage, run.task(stage, processor), Given(given) if given else loader, folder or tmp_path / "stage", **extra
         )
-        (tmp_path / "run" / "recipe.json").unlink()  # the next trainer may be of another recipe
         return trainer
 
     return make_trainer

@@ -8,7 +8,7 @@ import torch
 from kimivl.config.recipe import RecipeConfig
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.layout import load_model, save_model, stored_tensors
-from kimivl.train.build import Builder, compute_dtype
+from kimivl.train.build import Builder
 
 
 def builder(recipe: RecipeConfig, folder) -> Builder:
@@ -138,25 +138,6 @@ def test_the_caption_decoder_is_a_small_model_of_its_own(finished):
 
 
 # The dtype of activations
-
-
-@pytest.mark.parametrize(("name", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
-def test_a_dtype_that_the_recipe_names_is_taken(name, dtype):
-    assert compute_dtype(name) == dtype
-
-
-@pytest.mark.parametrize(
-    ("abilities", "dtype"),
-    [
-        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
-        ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
-        ({"avx512_bf16": False, "amx_bf16": False, "avx512_f": True}, torch.float32),
-        ({}, torch.float32),
-    ],
-)
-def test_auto_is_bf16_where_the_processor_multiplies_it(monkeypatch, abilities, dtype):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
-    assert compute_dtype("auto") == dtype
 
 
 def test_models_compute_in_the_given_dtype_and_keep_fp32_weights(make_recipe, make_stage, tmp_path):

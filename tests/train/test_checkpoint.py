@@ -14,6 +14,7 @@ from kimivl.data.loader import LoaderState
 from kimivl.model.layout import CheckpointError
 from kimivl.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from kimivl.train.metrics import read_metrics
+from kimivl.train.run import Run
 from kimivl.train.trainer import Trainer
 
 PROGRESS = Progress(7, 1.5, LoaderState({"text": 3}, {"text": 1}, {"text": 0.1, "captions": -1e-17}))
@@ -199,3 +200,25 @@ def test_training_goes_on_after_the_disk_was_full(make_trainer, tmp_path):
         subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
         make_trainer("joint", folder=folder, steps=4, checkpoint_every=1).run()
         assert [line["loss"] for line in read_metrics(folder / "metrics.jsonl")] == losses
+
+
+def test_a_disk_that_is_full_at_the_end_of_a_stage_costs_none_of_its_steps(make_recipe, make_stage, make_trainer, tmp_path):
+    """There is room for the last checkpoint and not for the model beside it."""
+    recipe = make_recipe(make_stage("joint", steps=3))
+    whole = Run(recipe, tmp_path / "whole")
+    whole.train()
+    make_trainer("joint", folder=tmp_path / "stage", steps=3).run()
+    needed = size_of(tmp_path / "stage") + size_of(tmp_path / "whole" / "processor")
+    disk = tmp_path / "disk"
+    with small_disk(disk, needed + size_of(tmp_path / "whole" / "stages" / "joint" / "model") // 2):
+        folder = disk / "run" / "stages" / "joint"
+        with pytest.raises(OSError, match=rf"could not write {folder}/model: [^.]*No space left on device.*free some space"):
+            Run(recipe, disk / "run").train()
+        trained = read_metrics(folder / "metrics.jsonl")
+        assert sorted(os.listdir(folder)) == ["checkpoint", "metrics.jsonl"] and len(trained) == 3
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        Run(recipe, disk / "run").train()
+        assert sorted(os.listdir(folder)) == ["finished.json", "metrics.jsonl", "model"]
+        assert read_metrics(folder / "metrics.jsonl") == trained  # their seconds too: no step was made again
+        weights = [run / "stages" / "joint" / "model" / "model.safetensors" for run in (tmp_path / "whole", disk / "run")]
+        assert weights[0].read_bytes() == weights[1].read_bytes()

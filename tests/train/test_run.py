@@ -102,7 +102,7 @@ def test_only_the_stages_that_are_not_finished_are_trained(finished, tmp_path):
     ],
 )
 def test_a_folder_of_another_recipe_is_refused_with_the_difference(make_recipe, make_stage, tmp_path, changes, difference):
-    Run(make_recipe(make_stage("text")), tmp_path)
+    (tmp_path / "recipe.json").write_text(make_recipe(make_stage("text")).model_dump_json(indent=1))
     text = (tmp_path / "recipe.json").read_text()
     stage = make_stage("text", steps=changes.pop("steps", 3))
     with pytest.raises(ConfigError) as caught:
@@ -115,17 +115,36 @@ def test_a_run_refuses_data_that_were_built_anew(make_recipe, make_stage, tmp_pa
     root = tmp_path / "data"
     root.mkdir()
     recipe = make_recipe(make_stage("text"), data=root)
-    for words, text in (("1a", "2b"), ("1a", "2b")):  # the same build may come again
-        (root / "manifest.json").write_text(json.dumps({"fingerprints": {"words": words, "text": text}}))
-        Run(recipe, tmp_path / "run")
+    built = {"words": "1a", "text": "2b"}
+    (root / "manifest.json").write_text(json.dumps({"fingerprints": built}))
+    write_atomic(tmp_path / "run" / "data.json", json.dumps(built))
+    Run(recipe, tmp_path / "run")  # the same build
     (root / "manifest.json").write_text(json.dumps({"fingerprints": {"words": "9c", "text": "2b"}}))
     with pytest.raises(ConfigError, match=r"data was built anew since .*run began: words\. Choose another --name"):
         Run(recipe, tmp_path / "run")
 
 
-def test_the_same_recipe_may_come_again(make_recipe, make_stage, tmp_path):
-    for _ in range(2):
-        Run(make_recipe(make_stage("text")), tmp_path)
+def test_opening_a_run_writes_nothing(make_recipe, make_stage, tmp_path):
+    Run(make_recipe(make_stage("text")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_recipe_was_written_before_a_key_existed_goes_on(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    path = tmp_path / "run" / "recipe.json"
+    values = json.loads(path.read_text())
+    del values["stages"][0]["checkpoint_every"]
+    path.write_text(json.dumps(values))
+    Run(finished.recipe, tmp_path / "run").train()
+    assert json.loads(path.read_text())["stages"][0]["checkpoint_every"] == 200
+
+
+def test_what_a_stage_left_that_died_as_it_finished_is_removed(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    left = tmp_path / "run" / "stages" / "text" / "checkpoint"
+    left.mkdir()
+    Run(finished.recipe, tmp_path / "run").train()
+    assert not left.exists()
 
 
 def test_a_missing_source_stops_a_stage_before_it_trains(make_recipe, make_stage, tmp_path):
@@ -152,7 +171,7 @@ def test_data_that_only_the_end_needs_are_missed_before_the_first_stage(
     last = make_stage("sft", language="text", mixture=[{"weights": weights}])
     with pytest.raises(FileNotFoundError, match=rf"has no file {data / missing}; build it with `kimivl data build"):
         Run(make_recipe(make_stage("text"), last, **more), tmp_path).train()
-    assert names(tmp_path) == {"recipe.json"}
+    assert names(tmp_path) == set()
 
 
 def test_a_finished_run_needs_no_data(finished, tmp_path):

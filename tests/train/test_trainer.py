@@ -225,7 +225,7 @@ def test_a_gradient_that_is_not_finite_is_refused_before_it_reaches_the_weights(
         return gradient * torch.inf
 
     again.task.model.language_model.lm_head.weight.register_hook(spoil)
-    with pytest.raises(FloatingPointError, match=r"stage text, step 2: the gradient norm is inf\. Samples: text-\d+.*lower the"):
+    with pytest.raises(FloatingPointError, match=r"stage text, step 3: the gradient norm is inf\. Samples: text-\d+.*lower the"):
         again.run()
     assert not moved(before, again.task.model.state_dict())
     fresh = make_trainer("text", steps=5)
@@ -270,13 +270,13 @@ def test_the_seconds_of_a_stage_are_those_of_all_its_processes(make_trainer):
         time.sleep(0.01)
         return {}
 
-    trainer = make_trainer("text", steps=5, checkpoint_every=4, watch=wait)
+    trainer = make_trainer("text", steps=4, watch=wait)
     start = time.perf_counter()
     first = trainer.run()
-    assert sum(line["seconds"] for line in metrics(trainer)) + 5 * 0.01 <= first.seconds <= time.perf_counter() - start
+    assert sum(line["seconds"] for line in metrics(trainer)) + 4 * 0.01 <= first.seconds <= time.perf_counter() - start
     saved = json.loads((trainer.folder / "checkpoint" / "progress.json").read_text())["seconds"]
-    assert saved >= sum(line["seconds"] for line in metrics(trainer)[:4]) + 4 * 0.01
-    again = make_trainer("text", steps=5, checkpoint_every=4)
+    assert saved == first.seconds
+    again = make_trainer("text", steps=5)
     start = time.perf_counter()
     assert saved < again.run().seconds <= saved + time.perf_counter() - start
 
@@ -286,8 +286,8 @@ def test_matrices_are_orthogonalised_in_the_dtype_of_the_model(make_trainer, dty
     assert make_trainer("text", recipe={"dtype": dtype}).optimizer._ns_dtype == getattr(torch, dtype)
 
 
-def test_the_last_step_leaves_no_checkpoint_behind_it(make_trainer):
-    """The result is the model folder; a checkpoint of the end would only cost its writing."""
-    trainer = make_trainer("text", steps=4, checkpoint_every=2)
+def test_the_last_step_is_kept_until_the_model_is_written(make_trainer):
+    """Writing it can fail, and must then not cost the stage."""
+    trainer = make_trainer("text", steps=5, checkpoint_every=2)
     trainer.run()
-    assert '"step": 2' in (trainer.folder / "checkpoint" / "progress.json").read_text()
+    assert json.loads((trainer.folder / "checkpoint" / "progress.json").read_text())["step"] == 5

@@ -1,8 +1,10 @@
 """The other side of `kimivl bench step`: transformers' DeepseekV3ForCausalLM, trained as its users train it.
 
-What it is: the same decoder with the same weights, in every form that a user of transformers could choose (bf16 autocast over
-fp32 weights, or bf16 weights; each implementation of the experts), and torch's own optimizers on it.
-What it is not: a dependency. transformers is imported when the comparison runs, and only then.
+What it is: the same decoder with the same weights, in the forms that its users choose between (bf16 autocast over fp32 weights,
+or bf16 weights; grouped or eager experts), and torch's own optimizers on it.
+What it is not: a dependency; transformers is imported when the comparison runs, and only then. Nor are all its forms here:
+`batched_mm` copies an expert's weights for every token, which does not fit the memory at these loads, and nothing is compiled
+on either side.
 torch.optim.Muon takes matrices only, so that stacks of experts are handed over as one matrix per expert: the same blocks, and
 the same arithmetic, as on our side.
 """
@@ -65,9 +67,14 @@ class Peer:
 
     def loss(self, ids_BL: Tensor, labels_BL: Tensor, mask_BL: Tensor | None) -> Tensor:
         """The mean loss over all real tokens of a padded batch."""
-        with torch.autocast("cpu", self.form.compute, enabled=self.form.weights != self.form.compute):
-            logits_BLV = self.model(input_ids=ids_BL, attention_mask=mask_BL, use_cache=False).logits
+        logits_BLV = self.logits(ids_BL, mask_BL)
         return F.cross_entropy(logits_BLV.float().flatten(0, 1), labels_BL.flatten(), ignore_index=IGNORED)
+
+    def logits(self, ids_BL: Tensor, mask_BL: Tensor | None = None) -> Tensor:
+        """[B, L, V], in the dtype that it computes in."""
+        with torch.autocast("cpu", self.form.compute, enabled=self.form.weights != self.form.compute):
+            logits_BLV: Tensor = self.model(input_ids=ids_BL, attention_mask=mask_BL, use_cache=False).logits
+        return logits_BLV
 
     def muon(self, lr: float, weight_decay: float) -> Callable[[], None]:
         """A step of torch.optim.Muon for the matrices and AdamW for the rest, with the split of our own table."""

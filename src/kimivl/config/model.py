@@ -5,6 +5,7 @@ What it is not: weights, or how the model is trained.
 Facts: `a3b` is Kimi-VL-A3B-Instruct's published config; the routed scaling factor follows Moonlight's appendix.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -116,8 +117,8 @@ class ModelConfig(Config):
         """The same model with some fields of the text config replaced, e.g. a new `rope_theta`."""
         return self.model_copy(update={"text_config": self.text_config.model_copy(update=changes)})
 
-    def to_hf(self) -> dict[str, Any]:
-        """The official config.json as a dictionary."""
+    def to_hf(self, dtype: str = "bfloat16") -> dict[str, Any]:
+        """The official config.json as a dictionary. `dtype`: of the weights beside it."""
         text = self.text_config.model_dump() | _TEXT_CONSTANTS
         text |= {"num_key_value_heads": self.text_config.num_attention_heads, "bos_token_id": self.base_ranks}
         text |= {"eos_token_id": self.base_ranks + EOS_OFFSET, "pad_token_id": self.base_ranks + PAD_OFFSET}
@@ -129,7 +130,7 @@ class ModelConfig(Config):
             "ignore_index": -100,
             "media_placeholder_token_id": self.media_placeholder_token_id,
             "vocab_size": self.text_config.vocab_size,
-            "torch_dtype": "bfloat16",
+            "torch_dtype": dtype,
             "tie_word_embeddings": False,
         }
 
@@ -141,7 +142,7 @@ class ModelConfig(Config):
         """
         if "vision_config" not in values or "text_config" not in values:
             raise ConfigError(f"{where}: not a Kimi-VL config: it needs vision_config and text_config")
-        text = dict(values["text_config"])
+        text = _with_rope_theta(values["text_config"], where)
         for key, expected in _TEXT_CONSTANTS.items():
             if text.get(key, expected) != expected:
                 raise ConfigError(f"{where}: text_config.{key} is {text[key]!r}; only {expected!r} is Kimi-VL's architecture")
@@ -156,6 +157,15 @@ class ModelConfig(Config):
         if not path.is_file():
             raise ConfigError(f"{path} does not exist: {folder} is not a model directory")
         return cls.from_hf(read_json(path), str(path))
+
+
+def _with_rope_theta(text: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A text config with the rotary base where published files have it. transformers 5 keeps it in `rope_parameters`."""
+    rope = text.get("rope_parameters") or {}
+    if "rope_theta" not in text and "rope_theta" not in rope:
+        raise ConfigError(f"{where}: rope_theta is missing; without the base of the rotary angles weights have no meaning")
+    scaling = {"rope_scaling": rope} if rope.get("rope_type", "default") != "default" else {}
+    return {"rope_theta": rope.get("rope_theta"), **text, **scaling}
 
 
 # Keys of the official text_config whose value is part of the architecture, not a choice.

@@ -1,6 +1,7 @@
 """Recipes: the truth of a run. YAML files → typed objects, with `key.path=value` overrides.
 
-What it is: the schema of `recipes/**/*.yaml` and its reader. Every number of a run stands there, none in code.
+What it is: the schema of `recipes/**/*.yaml` and its reader. What may differ between runs stands there; what the papers fix
+(the weight of the caption loss, Muon's constants) stands in code, each beside its source.
 What it is not: the doing (`train/`, `eval/`).
 Facts: the stages are the paper's (§2.3, §2.4, Table 1).
 """
@@ -34,8 +35,8 @@ class PhaseConfig(Config):
     """One piece of a learning-rate schedule: from `start` to `end` in `steps` steps."""
 
     steps: int = Field(gt=0)
-    start: float = Field(ge=0)
-    end: float = Field(ge=0)
+    start: Weight
+    end: Weight
     shape: Literal["linear", "cosine"] = "linear"
 
 
@@ -60,9 +61,9 @@ class OptimizerConfig(Config):
     """Muon for matrices and AdamW for the rest, or AdamW for all."""
 
     kind: Literal["muon", "adamw"] = "muon"
-    weight_decay: float = 0.1
-    momentum: float = 0.95
-    max_grad_norm: float = 1.0  # not in the paper
+    weight_decay: Weight = 0.1
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    max_grad_norm: AboveZero = 1.0  # not in the paper
 
 
 class StageConfig(Config):
@@ -105,6 +106,9 @@ class StageConfig(Config):
             raise ValueError(
                 f"pack_tokens {self.pack_tokens} is below context {self.context}: the longest sample must fit a pack"
             )
+        scheduled = sum(phase.steps for phase in self.schedule) - self.schedule_start
+        if scheduled < self.steps:
+            raise ValueError(f"the schedule ends {self.steps - scheduled} steps before the stage; lengthen its last phase")
         if not self.mixture or self.mixture[0].at != 0:
             raise ValueError("mixture must begin with a point at 0")
         for key in ("mixture", "resolution"):
@@ -245,24 +249,39 @@ class RecipeConfig(Config):
             if stage.name in known:
                 raise ValueError(f"two stages or imports are named {stage.name!r}")
             known.add(stage.name)
-        for key, name in self.evaluation.stages.items():
-            if name not in known - set(self.imports):
-                raise ValueError(f"evaluation.{key} is {name!r}, but the stages are: {', '.join(s.name for s in self.stages)}")
-            if self.held_out_text is None:
-                raise ValueError(f"evaluation.{key} is measured on held-out text: give held_out_text: {{source: …}}")
+        self._check_evaluation()
         if (self.tokenizer_ranks is None) == (self.tokenizer_folder is None):
             raise ValueError("give either tokenizer_ranks (train a vocabulary) or tokenizer_folder (take one)")
-        self._check_vocabularies()
+        self._check_companions()
         return self
 
-    def _check_vocabularies(self) -> None:
-        """Stage 1's companions read what the run's one tokenizer makes."""
+    def _check_evaluation(self) -> None:
+        speaking = [stage.name for stage in self.stages if stage.kind != "vit" and stage.model == "kimi_vl"]
+        for key, name in self.evaluation.stages.items():
+            if name not in speaking:
+                raise ValueError(f"evaluation.{key} is {name!r}, but the stages with a language model are: {', '.join(speaking)}")
+            if self.held_out_text is None:
+                raise ValueError(f"evaluation.{key} is measured on held-out text: give held_out_text: {{source: …}}")
+        if self.evaluation.benchmarks and self.stages[-1].name not in speaking:
+            raise ValueError(f"benchmarks ask the last stage's model, but {self.stages[-1].name!r} has no language model")
+        compared = self.evaluation.muon_vs_adamw
+        if compared and self.stage(compared.stage).kind == "align":
+            raise ValueError(f"muon_vs_adamw.stage is {compared.stage!r}, where the language model does not move; name another")
+
+    def _check_companions(self) -> None:
+        """Stage 1's companions read what the run's one tokenizer makes, and meet MoonViT in one space."""
         expected = self.model_config_.text_config.vocab_size
         for key, part in (("caption_decoder", self.caption_decoder), ("text_encoder", self.text_encoder)):
             if part is not None and part.vocab_size != expected:
                 raise ValueError(
                     f"{key}.vocab_size is {part.vocab_size}, the model's is {expected}: a run has one tokenizer; make them equal"
                 )
+        width = self.model_config_.vision_config.hidden_size
+        if self.text_encoder is not None and self.text_encoder.projection_size != width:
+            raise ValueError(
+                f"text_encoder.projection_size is {self.text_encoder.projection_size}, MoonViT's hidden_size {width}: "
+                "the contrastive loss compares the two; make them equal"
+            )
 
     def _check_stage(self, stage: StageConfig, known: set[str]) -> None:
         if stage.kind == "vit" and (self.caption_decoder is None or self.text_encoder is None):

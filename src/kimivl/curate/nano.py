@@ -7,6 +7,7 @@ What it is not: a download; a missing package is an error that says what to inst
 """
 
 import json
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,8 @@ from kimivl.curate.vqa import easy_vqa
 from kimivl.curate.workshop import Workshop
 from kimivl.model.atomic import recover_folder, write_atomic, writing
 
+PYTHON = "python"  # its standard library is a source of text
+
 
 @dataclass(frozen=True)
 class Group:
@@ -41,14 +44,14 @@ class Group:
 
 
 GROUPS = (
-    Group("text", 3, library.SOURCES, library.build, docs.DISTRIBUTIONS),
+    Group("text", 3, library.SOURCES, library.build, (PYTHON, *docs.DISTRIBUTIONS)),
     Group("recall", 7, recall.SOURCES, recall.build, (), reads=("text",)),
     Group("easy_vqa", 4, easy_vqa.SOURCES, easy_vqa.build, ("easy-vqa",)),
     Group("words", 5, words.SOURCES, words.build, ("matplotlib", "pillow", "numpy"), reads=("text",)),
     Group("digits", 1, digits.SOURCES, digits.build, ("scikit-learn", "pillow", "numpy")),
-    Group("scenes", 8, shapes.SOURCES, shapes.build, ("pillow", "numpy")),
+    Group("scenes", 9, shapes.SOURCES, shapes.build, ("pillow", "numpy")),
     Group("photos", 2, photos.SOURCES, photos.build, ("scikit-image", "scikit-learn", "pillow", "numpy")),
-    Group("clips", 2, clips.SOURCES, clips.build, ("pillow", "numpy")),
+    Group("clips", 3, clips.SOURCES, clips.build, ("pillow", "numpy")),
 )
 
 
@@ -106,6 +109,8 @@ def _fingerprint(group: Group, seed: int, scale: float, upstream: dict[str, str]
 
 
 def _version(package: str) -> str:
+    if package == PYTHON:
+        return platform.python_version()
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -5,15 +5,21 @@ What it is not: the surface. It prints nothing and reads nothing.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from kimivl.engine.engine import Engine, image_tokens
 from kimivl.engine.sampler import Sampling
-from kimivl.processor.messages import Message, Part, TextPart
+from kimivl.processor.image import ImageProcessor
+from kimivl.processor.messages import ImagePart, Message, Part, TextPart
 from kimivl.processor.processor import Encoded
 
 
 class Conversation:
-    """Questions and answers so far. `messages` is the history, `attached` waits for the next question."""
+    """Questions and answers so far. `messages` is the history, `attached` waits for the next question.
+
+    Args:
+        sampling: of every answer; each draws by the next seed, so that a question that is asked again can be answered anew.
+    """
 
     def __init__(self, engine: Engine, sampling: Sampling):
         self.engine, self.sampling = engine, sampling
@@ -21,8 +27,17 @@ class Conversation:
         self.attached: list[Part] = []
 
     def attach(self, parts: Sequence[Part]) -> None:
-        """Puts pictures (or a clip's frames and labels) before the text of the next question."""
+        """Puts parts before the next question's text. Raises: ImageError for an unusable picture; nothing is attached then."""
+        for part in parts:
+            if isinstance(part, ImagePart):
+                self._images(part.image)
         self.attached += parts
+
+    def attach_clip(self, parts: Sequence[Part]) -> None:
+        """The same for frames and their labels; frames are shrunk until all of them take about half of the context at most."""
+        frames = sum(isinstance(part, ImagePart) for part in parts)
+        limit = max(1, self.engine.context // 2 // max(1, frames)) * self._images.merge**2
+        self.attach([ImagePart(self._images.shrunk(p.image, limit)) if isinstance(p, ImagePart) else p for p in parts])
 
     def reset(self) -> None:
         """Forgets everything."""
@@ -35,9 +50,15 @@ class Conversation:
     def ask(self, text: str) -> Iterator[str]:
         """Streams the answer. What was streamed before the iterator is closed or abandoned stays in the history.
 
-        Raises: ValueError at once if the question cannot be asked (unusable picture, too long); the history is unchanged then.
+        Raises: ValueError at once if the question is too long for the context. The history is unchanged then, but what was
+            attached is dropped: the next question would fail by it as well.
         """
-        pieces = self.engine.stream(self.prompt(text), self.sampling)
+        try:
+            pieces = self.engine.stream(self.prompt(text), self.sampling)
+        except ValueError:
+            self.attached = []
+            raise
+        self.sampling = replace(self.sampling, seed=self.sampling.seed + 1)
         # The answer is in the history from the start and grows, so that an interruption at any moment leaves whole turns.
         self.messages += [self._question(text), Message("assistant", ())]
         self.attached = []
@@ -54,6 +75,10 @@ class Conversation:
             "image_tokens": image_tokens(prompt),
             "new_tokens": len(completion.ids),
         }
+
+    @property
+    def _images(self) -> ImageProcessor:
+        return self.engine.processor.image_processor
 
     def _question(self, text: str) -> Message:
         return Message("user", (*self.attached, TextPart(text)))

@@ -21,11 +21,12 @@ from kimivl.engine.cache import RowCache
 from kimivl.engine.features import FeatureCache
 from kimivl.engine.sampler import Sampler, Sampling
 from kimivl.model.kimi_vl import KimiVL
+from kimivl.model.layers import RMSNorm
 from kimivl.model.layout import load_model
+from kimivl.ops.dtype import compute_dtype
 from kimivl.ops.segments import Segments
 from kimivl.processor.chat import Provenance
 from kimivl.processor.processor import Encoded, Processor
-from kimivl.train.build import compute_dtype
 
 BATCH_TOKENS = 8192  # prompt tokens of a batch; a longer prompt is alone
 BATCH_ROWS = 256
@@ -166,11 +167,12 @@ def image_tokens(prompt: Encoded) -> int:
 def cast_weights(model: KimiVL) -> None:
     """Stores weights in the dtype that the model computes in, in place: half the memory, and no cast at every step.
 
-    The values are those that the cast at every step would give. What computes in fp32 stays: the router, and MoonViT's position
-    table, which is resized before it is cast.
+    The values are those that the cast at every step would give. What computes in fp32 stays: the router, RMSNorm's gains, and
+    MoonViT's position table, which is resized before it is cast.
     """
+    gains = {id(module.weight) for module in model.modules() if isinstance(module, RMSNorm)}
     for name, parameter in model.named_parameters():
-        if not name.endswith(("mlp.gate.weight", "pos_emb.weight")):
+        if id(parameter) not in gains and not name.endswith(("mlp.gate.weight", "pos_emb.weight")):
             parameter.data = parameter.data.to(model.dtype)
 
 

@@ -46,11 +46,13 @@ def talk(conversation: Conversation, title: str) -> None:
             import readline  # noqa: F401  (gives input() arrow keys and a history)
     while (line := _line("> " if at_terminal else "")) is not None:
         try:
+            attached = len(conversation.attached)
             _turn(conversation, line)
         except KeyboardInterrupt:
             print(" [stopped]", flush=True)
         except (ValueError, OSError, FloatingPointError) as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            dropped = "; what was attached is dropped" if len(conversation.attached) < attached else ""
+            print(f"error: {error}{dropped}", file=sys.stderr, flush=True)
 
 
 def _line(prompt: str) -> str | None:
@@ -71,7 +73,10 @@ def _turn(conversation: Conversation, line: str) -> None:
         conversation.reset()
     elif command in ("/image", "/clip"):
         path = Path(rest.strip()).expanduser()
-        conversation.attach(picture(path) if command == "/image" else clip(path))
+        if command == "/image":
+            conversation.attach(picture(path))
+        else:
+            conversation.attach_clip(clip(path))
         print(f"{path} goes with the next question", flush=True)
     elif command.startswith("/") and command[1:].isalpha():
         raise ValueError(f"there is no command {command}; the commands are {COMMANDS}")

@@ -20,11 +20,11 @@ from kimivl.eval.parts import Parts, Result, fingerprint
 from kimivl.eval.progress import Advance, Lines, no_lines
 from kimivl.eval.uncertainty import interval
 from kimivl.model.atomic import write_atomic
+from kimivl.ops.dtype import compute_dtype
 from kimivl.processor.processor import Encoded
 from kimivl.score.characters import character_edits
 from kimivl.score.exact import exact
 from kimivl.score.pointing import point_in_outline
-from kimivl.train.build import compute_dtype
 
 BATCH = 512  # prompts handed to the engine at a time: their pictures are in memory together
 

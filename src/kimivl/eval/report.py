@@ -12,7 +12,7 @@ from typing import Any
 
 from kimivl.eval import gallery
 from kimivl.eval.charts import short
-from kimivl.eval.goals import Goal, percent, reached
+from kimivl.eval.goals import GOALS, Goal, percent, reached
 from kimivl.eval.page import grid, heading, heat_map, page, panel, paragraph, section, table
 from kimivl.eval.report_training import optimizers, stages, training
 from kimivl.eval.summary import at
@@ -74,7 +74,8 @@ def _head(summary: Summary) -> str:
 def _goals(summary: Summary) -> str:
     found = reached(summary)
     met = sum(goal.met(value) for goal, value in found)
-    words = f"{met} of {len(found)} goals are met. The mark on each bar is the goal; it was set before the model was trained."
+    missing = f", {len(GOALS) - len(found)} are not measured" if len(found) < len(GOALS) else ""
+    words = f"{met} of {len(GOALS)} goals are met{missing}. The mark on each bar is the goal, set before the model was trained."
     cards = [_goal_card(goal, value, summary) for goal, value in found]
     return section("Asked and reached", paragraph(words), grid(cards, "goals")) if cards else ""
 

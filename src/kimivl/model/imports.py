@@ -7,6 +7,7 @@ Facts: SigLIP's q, k, v are fused in that order, its square position table is re
 eps 1e-6 stays behind in MoonViT (reference/model.md §1.2). A published Moonlight has the names of our `language_model`.
 """
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ from kimivl.config.model import ModelConfig, TextConfig
 from kimivl.model.coca import CoCa
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.layout import CheckpointError, check_fit, load_part, load_weights, official_tensors, stored_tensors
+
+log = logging.getLogger(__name__)
 
 SIGLIP_HEADS = 12  # what an absent num_attention_heads means in a SigLIP config.json
 
@@ -43,8 +46,9 @@ def load_siglip(model: KimiVL, folder: str | Path) -> None:
     """
     folder = Path(folder)
     stored = dict(stored_tensors(folder))
-    heads = _config(folder).get("vision_config", {}).get("num_attention_heads", SIGLIP_HEADS)
-    _check_meaning(folder, "vision_config", {"num_attention_heads": heads}, model.config.vision_config)
+    _check_heads(folder, "vision_config", model.config.vision_config)
+    if isinstance(model, CoCa):
+        _check_heads(folder, "text_config", model.text_encoder.config)
     try:
         source = _vision_from_siglip(stored, model.config)
     except KeyError as error:
@@ -53,6 +57,7 @@ def load_siglip(model: KimiVL, folder: str | Path) -> None:
 
     left_alone: tuple[str, ...] = ("multi_modal_projector.", "language_model.")
     if _has_other_vocabulary(model, source):
+        log.warning("%s: its token table is of another vocabulary; the text encoder's is learned anew", folder)
         del source[TOKEN_TABLE]
         left_alone += (TOKEN_TABLE,)
     wanted = {name: view for name, view in official_tensors(model).items() if not name.startswith(left_alone)}
@@ -102,6 +107,11 @@ def load_kimi_vl_vision(model: KimiVL, folder: str | Path) -> None:
     _check_meaning(folder, "vision_config", theirs, model.config.vision_config)
     load_part(model.vision_tower, folder, "vision_tower.")
     load_part(model.multi_modal_projector, folder, "multi_modal_projector.")
+
+
+def _check_heads(folder: Path, section: str, ours: Config) -> None:
+    heads = _config(folder).get(section, {}).get("num_attention_heads", SIGLIP_HEADS)
+    _check_meaning(folder, section, {"num_attention_heads": heads}, ours)
 
 
 def _check_meaning(folder: Path, section: str, theirs: Mapping[str, Any], ours: Config) -> None:
@@ -154,22 +164,12 @@ def _heads_from_siglip(stored: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _moonlight_config(folder: Path, config: ModelConfig) -> TextConfig:
     """The checkpoint's config.json as a text config."""
-    values = {"vision_config": config.vision_config.model_dump(), "text_config": _with_rope_theta(_config(folder))}
+    values = {"vision_config": config.vision_config.model_dump(), "text_config": _config(folder)}
     return ModelConfig.from_hf(values, str(folder / "config.json")).text_config
 
 
 def _kimi_vl_config(folder: Path) -> ModelConfig:
-    values = _config(folder)
-    if "text_config" in values:
-        values["text_config"] = _with_rope_theta(values["text_config"])
-    return ModelConfig.from_hf(values, str(folder / "config.json"))
-
-
-def _with_rope_theta(text: Mapping[str, Any]) -> dict[str, Any]:
-    """A text config with the rotary base where published files have it. transformers 5 keeps it in `rope_parameters`."""
-    rope = text.get("rope_parameters") or {}
-    values = {"rope_theta": rope.get("rope_theta", TextConfig.model_fields["rope_theta"].default), **text}
-    return values | ({"rope_scaling": rope} if rope.get("rope_type", "default") != "default" else {})
+    return ModelConfig.from_hf(_config(folder), str(folder / "config.json"))
 
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

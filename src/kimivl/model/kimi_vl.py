@@ -50,14 +50,12 @@ class KimiVL(nn.Module):
         segments: Segments,
         patches_P: Tensor | None = None,
         grids: Grids = (),
-        position_T: Tensor | None = None,
     ) -> DecoderOutput:
         """Runs a packed batch up to the final norm; `language_model.logits` turns what is needed of it into logits.
 
         Args:
             ids_T: token ids of all segments, one after the other.
             patches_P, grids: the images, in the order of their places in `ids_T`; none if there are no images.
-            position_T: places inside each segment; counted from 0 unless given.
         """
         features = self.image_features(patches_P, grids) if patches_P is not None and len(grids) else None
-        return self.language_model(self.embed(ids_T, features), segments, position_T)
+        return self.language_model(self.embed(ids_T, features), segments)

@@ -92,7 +92,8 @@ def save_model(model: KimiVL, folder: str | Path, dtype: torch.dtype | None = No
     """
     with replaced_folder(folder) as new:
         _write_weights(model, new, dtype, SHARD_BYTES)
-        (new / "config.json").write_text(json.dumps(model.config.to_hf(), indent=2) + "\n")
+        stored = str(dtype or next(model.parameters()).dtype).removeprefix("torch.")
+        (new / "config.json").write_text(json.dumps(model.config.to_hf(stored), indent=2) + "\n")
 
 
 def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> KimiVL:

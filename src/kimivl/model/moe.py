@@ -93,7 +93,9 @@ def expert_load(routing: Routing) -> Tensor:
 
 
 def sequence_balance_loss(routing: Routing, segments: Segments) -> Tensor:
-    """The sequence-wise auxiliary loss before its weight α: Σ_i f_i·P_i, averaged over sequences (reference/model.md §9.3).
+    """The sequence-wise auxiliary loss before its weight α: Σ_i f_i·P_i, summed over sequences (reference/model.md §9.3).
+
+    A sum, so that the mean over the sequences of a step does not depend on how they were packed.
 
     f_i is the share of a sequence's choices that fell on expert i, times E; P_i the mean of its normalised score.
     """
@@ -105,7 +107,7 @@ def sequence_balance_loss(routing: Routing, segments: Segments) -> Tensor:
     frequency_BE = torch.zeros(count, experts, device=chosen_TE.device).index_add(0, segments.id_T, chosen_TE)
     share_BE = torch.zeros(count, experts, device=chosen_TE.device).index_add(0, segments.id_T, share_TE)
     frequency_BE = frequency_BE * experts / (routing.experts_TK.shape[1] * length_B)
-    return (frequency_BE * share_BE / length_B).sum(-1).mean()
+    return (frequency_BE * share_BE / length_B).sum()
 
 
 @torch.no_grad()

@@ -133,15 +133,13 @@ class Moonlight(nn.Module):
         self.model = Decoder(config)
         self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
 
-    def forward(self, x_TD: Tensor, segments: Segments, position_T: Tensor | None = None) -> DecoderOutput:
+    def forward(self, x_TD: Tensor, segments: Segments) -> DecoderOutput:
         """Runs packed segments.
 
         Args:
             x_TD: embeddings, in the dtype to compute in.
-            position_T: places inside each segment; counted from 0 unless given.
         """
-        position_T = segments.position_T if position_T is None else position_T
-        table = self._angles(position_T)
+        table = self._angles(segments.position_T)
         routings, latents = [], []
         for layer in self.model.layers:
             attended_TD, latent = layer.self_attn(layer.input_layernorm(x_TD), table, segments)
@@ -164,7 +162,7 @@ class Moonlight(nn.Module):
         return self.lm_head(hidden_TD).float()
 
     def losses(self, hidden_TD: Tensor, labels_T: Tensor) -> Tensor:
-        """Cross-entropy of each token against its label, fp32 [T], without logits of all tokens at once."""
+        """Cross-entropy of each token against its label, fp32 [T], without fp32 logits of all tokens at once."""
         return linear_cross_entropy(hidden_TD, self.lm_head.weight, labels_T)
 
     def _angles(self, position_T: Tensor) -> Tensor:

@@ -3,10 +3,10 @@
 Legend of this room: a block is one matrix [A, B] that Newton–Schulz orthogonalises; N blocks of one shape form a stack [N, A, B].
 """
 
-from .groups import ParamSpec, all_adamw, param_specs
-from .muon import MuonAdamW
-from .newton_schulz import orthogonalize
-from .schedule import Phase, Schedule, moonlight, sft_two_phase
+from kimivl.optim.groups import ParamSpec, all_adamw, param_specs
+from kimivl.optim.muon import MuonAdamW
+from kimivl.optim.newton_schulz import orthogonalize
+from kimivl.optim.schedule import Phase, Schedule
 
 __all__ = [
     "MuonAdamW",
@@ -14,8 +14,6 @@ __all__ = [
     "Phase",
     "Schedule",
     "all_adamw",
-    "moonlight",
     "orthogonalize",
     "param_specs",
-    "sft_two_phase",
 ]

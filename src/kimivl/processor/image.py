@@ -142,6 +142,10 @@ def _eight_bit_grey(image: Image.Image, name: str) -> Image.Image:
     return grey
 
 
+def _shrunk(picture: Image.Image, size: Size) -> Image.Image:
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
+
+
 @dataclass(frozen=True)
 class ImageProcessor:
     """The size rule, normalisation and patches. The defaults are the official values of Kimi-VL-A3B-Instruct.
@@ -179,9 +183,12 @@ class ImageProcessor:
             size, grid = self.resized(picture.size, limit), self.grid(picture.size, limit)
         except ValueError as error:
             raise ImageError(f"{image_name(image)}: {error}") from None
-        if size != picture.size:
-            picture = picture.resize(size, Image.Resampling.BICUBIC)
-        return self._patches(np.asarray(picture), grid), grid
+        return self._patches(np.asarray(_shrunk(picture, size)), grid), grid
+
+    def shrunk(self, image: ImageSource, limit: int) -> Image.Image:
+        """The upright picture, shrunk to a budget of `limit` patches if it is above. Errors: ImageError."""
+        picture = load_rgb(image)
+        return _shrunk(picture, self.resized(picture.size, limit))
 
     def resized(self, size: Size, limit: int | None = None) -> Size:
         """(W, H) after shrinking to the budget; never larger than before."""

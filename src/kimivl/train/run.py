@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from kimivl.config.base import ConfigError, read_json
+from kimivl.config.base import ConfigError, parse, read_json
 from kimivl.config.recipe import RecipeConfig, StageConfig
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, held_out_packs, load_sources
@@ -25,8 +25,9 @@ from kimivl.data.source import Source, source_file
 from kimivl.model.atomic import replaced_folder, write_atomic
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.layout import save_model, save_weights
+from kimivl.ops.dtype import compute_dtype
 from kimivl.processor.processor import Processor
-from kimivl.train.build import Builder, compute_dtype
+from kimivl.train.build import Builder
 from kimivl.train.stages.language import language_task, mean_loss
 from kimivl.train.stages.task import Task
 from kimivl.train.stages.vit import vit_task
@@ -45,13 +46,15 @@ class Run:
         self.stages_folder = folder / "stages"
         self.dtype = compute_dtype(recipe.dtype)
         self.builder = Builder(recipe, self.stages_folder, self.dtype)
-        self._claim_folder()
+        self._check_recipe()
+        self._check_build()
 
     def train(self) -> None:
         """Trains every stage that is not finished. Raises: FileNotFoundError, before the first, naming data that are missing."""
         unfinished = [stage for stage in self.recipe.stages if not self.is_finished(stage)]
         if unfinished:
             self._check_data()
+        self._claim_folder()
         processor = prepare_processor(self.recipe, self.folder / "processor")
         for stage in unfinished:
             self._train_stage(stage, processor)
@@ -96,7 +99,10 @@ class Run:
                 save_model(model, new)
                 processor.save_pretrained(new)
         write_atomic(folder / "finished.json", json.dumps(summary) + "\n")
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        self._drop_checkpoint(stage)
+
+    def _drop_checkpoint(self, stage: StageConfig) -> None:
+        shutil.rmtree(self.stages_folder / stage.name / "checkpoint", ignore_errors=True)
 
     def _held_out_text(self, stage: StageConfig, processor: Processor) -> tuple[list[PackedBatch], int]:
         """The packs whose loss is followed, and every how many steps; none in stages that do not train the language model."""
@@ -109,24 +115,33 @@ class Run:
         ), settings.every
 
     def _claim_folder(self) -> None:
-        path, text = self.folder / "recipe.json", self.recipe.model_dump_json(indent=1) + "\n"
-        if path.exists() and path.read_text() != text:
-            raise ConfigError(
-                f"{self.folder} holds a run of another recipe: {_first_difference(path.read_text(), text)}. {ADVICE}"
-            )
-        write_atomic(path, text)
-        self._claim_data()
+        """Writes down whose folder this is, and removes what a stage that died as it finished has left."""
+        write_atomic(self.folder / "recipe.json", self.recipe.model_dump_json(indent=1) + "\n")
+        if fingerprints := self._fingerprints():
+            write_atomic(self.folder / "data.json", json.dumps(fingerprints, indent=1) + "\n")
+        for stage in filter(self.is_finished, self.recipe.stages):
+            self._drop_checkpoint(stage)
 
-    def _claim_data(self) -> None:
-        """Later stages must not train on, nor scores be of, other samples than those that the first stages saw."""
-        manifest, path = self.recipe.data / "manifest.json", self.folder / "data.json"
-        if not manifest.exists():
+    def _check_recipe(self) -> None:
+        path = self.folder / "recipe.json"
+        if not path.exists():
             return
-        fingerprints = read_json(manifest)["fingerprints"]
-        kept = read_json(path) if path.exists() else fingerprints
+        there = parse(RecipeConfig, read_json(path), str(path))  # keys that came later have their defaults
+        if there != self.recipe:
+            difference = _first_difference(there.model_dump_json(indent=1), self.recipe.model_dump_json(indent=1))
+            raise ConfigError(f"{self.folder} holds a run of another recipe: {difference}. {ADVICE}")
+
+    def _check_build(self) -> None:
+        """Later stages must not train on, nor scores be of, other samples than those that the first stages saw."""
+        path, fingerprints = self.folder / "data.json", self._fingerprints()
+        kept = read_json(path) if path.exists() and fingerprints else fingerprints
         if changed := sorted(name for name in {*kept, *fingerprints} if kept.get(name) != fingerprints.get(name)):
             raise ConfigError(f"{self.recipe.data} was built anew since {self.folder} began: {', '.join(changed)}. {ADVICE}")
-        write_atomic(path, json.dumps(fingerprints, indent=1) + "\n")
+
+    def _fingerprints(self) -> dict[str, str]:
+        """Which build of each group of sources the data are; empty for data without a manifest."""
+        manifest = self.recipe.data / "manifest.json"
+        return dict(read_json(manifest)["fingerprints"]) if manifest.exists() else {}
 
     def _check_data(self) -> None:
         """What only a later stage or the evaluation reads must not be missed after all the stages before it."""

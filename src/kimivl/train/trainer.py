@@ -21,10 +21,10 @@ from kimivl.data.loader import Loader
 from kimivl.model.moe import Router, update_balance_bias
 from kimivl.optim.groups import all_adamw, param_specs
 from kimivl.optim.muon import MuonAdamW
-from kimivl.optim.schedule import Schedule
+from kimivl.optim.schedule import Phase, Schedule
 from kimivl.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from kimivl.train.metrics import MetricsFile
-from kimivl.train.stages.task import PackLoss, Task
+from kimivl.train.stages.task import PackLoss, StepTotals, Task
 
 MEASURE_EVERY = 20  # steps between measurements of the updates' size
 
@@ -42,7 +42,7 @@ class Trainer:
     def __init__(self, stage: StageConfig, task: Task, loader: Loader, folder: Path, watch: Watch = lambda step, metrics: {}):
         self.stage, self.task, self.loader, self.folder, self.watch = stage, task, loader, folder, watch
         self.routers = [module for module in task.model.modules() if isinstance(module, Router)]
-        self.schedule = Schedule.from_config([phase.model_dump() for phase in stage.schedule])
+        self.schedule = Schedule(Phase(**phase.model_dump()) for phase in stage.schedule)
         self.optimizer = make_optimizer(task, stage)
 
     def run(self) -> Progress:
@@ -59,7 +59,8 @@ class Trainer:
                 metrics_file.write(metrics)
                 progress.step += 1
                 progress.seconds = time.perf_counter() - started
-                if progress.step % self.stage.checkpoint_every == 0 and progress.step < self.stage.steps:
+                # The last one too: what comes after training, writing the model, can fail on a full disk.
+                if progress.step % self.stage.checkpoint_every == 0 or progress.step == self.stage.steps:
                     save_checkpoint(self.folder / "checkpoint", self.task.model, self.optimizer, progress)
         finally:
             metrics_file.close()
@@ -75,8 +76,8 @@ class Trainer:
 
     def _step(self, step: int, packs: list[PackedBatch]) -> dict[str, Any]:
         self.optimizer.zero_grad(set_to_none=True)
-        weight = sum(pack.weight for pack in packs)
-        losses = [self._backward(step, pack, weight, len(packs)) for pack in packs]
+        totals = StepTotals.of(packs)
+        losses = [self._backward(step, pack, totals) for pack in packs]
 
         trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         norm = nn.utils.clip_grad_norm_(trained, self.stage.optimizer.max_grad_norm)
@@ -89,8 +90,8 @@ class Trainer:
         metrics = mean_metrics(losses) | {"lr": lr, "grad_norm": float(norm)} | self._balance(losses)
         return metrics | ({"update_rms": self.optimizer.update_rms()} if measure else {})
 
-    def _backward(self, step: int, pack: PackedBatch, weight: float, packs: int) -> PackLoss:
-        result = self.task.pack_loss(pack, weight, packs)
+    def _backward(self, step: int, pack: PackedBatch, totals: StepTotals) -> PackLoss:
+        result = self.task.pack_loss(pack, totals)
         self._check_finite("loss", result.loss.item(), step, [pack])
         result.loss.backward()
         return result

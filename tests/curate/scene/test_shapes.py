@@ -138,3 +138,23 @@ def test_a_document_asks_one_question(nano_root, source):
 def test_single_shapes_are_named_by_color_and_kind(nano_root):
     for record in read_records(nano_root / "singles_caption" / "train.jsonl"):
         assert re.fullmatch(rf"a ({'|'.join(shapes.COLORS)}) ({'|'.join(shapes.SHAPES)})", plain_text(record))
+
+
+def test_presence_is_asked_once_for_a_color_and_once_for_a_kind_and_the_answers_are_those_of_the_caption(nano_root):
+    """Half of the things are there; where a wording denies, the answer is turned round."""
+    captions = [plain_text(record).split()[1:] for record in read_records(nano_root / "singles_caption" / "train.jsonl")]
+    lines = [plain_text(record).splitlines() for record in read_records(nano_root / "singles_presence" / "train.jsonl")]
+    there, bare = [], 0
+    for own, pair_of_lines in zip(captions, lines, strict=True):
+        asked = []
+        for line in pair_of_lines:
+            match = re.fullmatch(r"(.*?)\b(" + "|".join([*shapes.COLORS, *shapes.SHAPES]) + r")\b(.*) (yes|no)", line)
+            before, name, behind, answer = match.groups()
+            denies = " not " in f" {before}" or before.startswith("is no ")
+            assert (answer == "yes") == ((name in own) != denies), (own, line)
+            there.append(name in own)
+            asked.append(name in shapes.COLORS)
+            bare += not before and not behind
+        assert sorted(asked) == [False, True]
+    assert np.mean(there) == pytest.approx(0.5, abs=4 * 0.5 / len(there) ** 0.5)  # four standard errors
+    assert bare / len(there) == pytest.approx(0.5, abs=4 * 0.5 / len(there) ** 0.5)

@@ -5,6 +5,7 @@ import numpy as np
 from kimivl.curate.records import rng_for
 from kimivl.curate.scene.drawing import COLORS
 from kimivl.curate.video.clips import film
+from kimivl.curate.workshop import read_records
 
 
 def seen(frame) -> tuple[np.ndarray, str]:
@@ -37,3 +38,10 @@ def test_answers_follow_from_the_frames():
             else:
                 assert answer == colors[-1]
     assert asked == {"What", "When", "Does"}
+
+
+def test_a_chat_asks_one_question_so_that_none_tells_the_answer_of_another(nano_root):
+    """ "When does the circle turn red?" would tell its colour at the end."""
+    for split in ("train", "test"):
+        for record in read_records(nano_root / "clips" / f"{split}.jsonl"):
+            assert [message["role"] for message in record["messages"]] == ["user", "assistant"]

@@ -13,6 +13,7 @@ from kimivl.model.kimi_vl import KimiVL
 from kimivl.processor.chat import Provenance
 from kimivl.train.run import Run
 from kimivl.train.stages.language import TRAINED, language_task, mean_loss
+from kimivl.train.stages.task import StepTotals
 
 # Ids of the byte vocabulary: the text's own bytes, then the special tokens at 256 + the official slot.
 EOS, IM_END, USER, ASSISTANT, SYSTEM, MIDDLE, MEDIA_START, MEDIA_CONTENT, MEDIA_END, MEDIA_PAD = (
@@ -54,7 +55,7 @@ def test_the_loss_is_the_sum_of_the_supervised_tokens_over_the_weight_of_the_ste
     """Whatever else is in the step: here the pack is a part of a step that weighs 1000."""
     samples = pieces("text", range(3)) + pieces("captions", range(2)) + pieces("colors", range(2))
     hand = [losses_by_hand(model, piece) for piece in samples]
-    result = language_task(model, kind).pack_loss(pack(samples), 1000.0, 3)
+    result = language_task(model, kind).pack_loss(pack(samples), StepTotals(1000.0, 3, sequences=1))
     assert result.loss.item() == pytest.approx(sum(np.nansum(losses) for losses in hand) / 1000, rel=1e-6)
 
     for source in ("text", "captions", "colors"):
@@ -79,25 +80,37 @@ def test_every_kind_of_stage_trains_what_the_paper_says():
 def test_expert_loads_are_counted_where_the_language_model_trains(model, pieces):
     """Two mixture layers, two of four experts a token: the loads of a layer add up to twice the tokens."""
     batch = pack(pieces("text", range(3)))
-    loads = language_task(model, "joint").pack_loss(batch, 1.0, 1).load_LE
+    loads = language_task(model, "joint").pack_loss(batch, StepTotals(1.0, 1, sequences=1)).load_LE
     assert [int(load.sum()) for load in loads] == [2 * len(batch.ids_T)] * 2 and all(len(load) == 4 for load in loads)
-    assert language_task(model, "align").pack_loss(batch, 1.0, 1).load_LE == []
+    assert language_task(model, "align").pack_loss(batch, StepTotals(1.0, 1, sequences=1)).load_LE == []
 
 
-def test_the_optional_balance_loss_is_a_mean_over_the_packs_of_a_step(make_recipe, make_stage, tmp_path, pieces):
+def test_the_optional_balance_loss_is_a_mean_over_the_sequences_of_a_step(make_recipe, make_stage, tmp_path, pieces):
     """Its weight is α; computed here from the routers' scores of one sequence: E/K · Σ_i (share chosen)_i · (mean score)_i."""
     batch, alpha = pack(pieces("captions", range(1))), 0.5
     losses, hand = {}, 0.0
     for weight in (0.0, alpha):
         recipe = make_recipe(make_stage("joint"), model=make_recipe().model_config_.with_text(aux_loss_alpha=weight))
         model = Run(recipe, tmp_path / str(weight)).builder.kimi_vl(recipe.stages[0])
-        losses[weight] = language_task(model, "joint").pack_loss(batch, 10.0, 4).loss.item()
+        losses[weight] = language_task(model, "joint").pack_loss(batch, StepTotals(10.0, 4, sequences=6)).loss.item()
         if weight:
             for routing in model(batch.ids_T, batch.segments, batch.patches_P, batch.grids).routings:
                 scores_TE = routing.scores_TE.detach().double().numpy()
                 chosen_E = np.bincount(routing.experts_TK.flatten().numpy(), minlength=4) / len(scores_TE)
                 hand += float((4 / 2 * chosen_E * (scores_TE / scores_TE.sum(-1, keepdims=True)).mean(0)).sum())
-    assert losses[alpha] - losses[0.0] == pytest.approx(alpha * hand / 4, rel=1e-4)
+    assert losses[alpha] - losses[0.0] == pytest.approx(alpha * hand / 6, rel=1e-4)
+
+
+def test_a_step_has_one_loss_however_its_samples_are_packed(make_recipe, make_stage, tmp_path, pieces):
+    """With the balance loss, which is a mean over sequences and not over tokens."""
+    recipe = make_recipe(make_stage("joint"), model=make_recipe().model_config_.with_text(aux_loss_alpha=0.5))
+    task = language_task(Run(recipe, tmp_path).builder.kimi_vl(recipe.stages[0]), "joint")
+    samples = pieces("text", range(3)) + pieces("captions", range(2))
+    losses = []
+    for cuts in ([samples], [samples[:1], samples[1:]], [[sample] for sample in samples]):
+        packs = [pack(cut) for cut in cuts]
+        losses.append(sum(task.pack_loss(one, StepTotals.of(packs)).loss.item() for one in packs))
+    assert losses[1:] == pytest.approx(losses[:1] * 2, rel=1e-5)
 
 
 def test_alignment_ignores_the_balance_loss_of_the_frozen_routers(make_recipe, make_stage, tmp_path, pieces):
@@ -105,7 +118,7 @@ def test_alignment_ignores_the_balance_loss_of_the_frozen_routers(make_recipe, m
     for alpha in (0.0, 0.5):
         recipe = make_recipe(make_stage("joint"), model=make_recipe().model_config_.with_text(aux_loss_alpha=alpha))
         model = Run(recipe, tmp_path / str(alpha)).builder.kimi_vl(recipe.stages[0])
-        losses.append(language_task(model, "align").pack_loss(batch, 10.0, 1).loss.item())
+        losses.append(language_task(model, "align").pack_loss(batch, StepTotals(10.0, 1, sequences=1)).loss.item())
     assert losses[0] == losses[1]
 
 
@@ -119,10 +132,11 @@ def test_alignment_reports_the_loss_of_the_text_behind_the_image_alone(model, pi
             color = bytes(piece.labels[start:-1].tolist()).decode()
             assert color in ("red", "lime", "blue") and piece.labels[-1] == EOS
             behind.append(losses_by_hand(model, piece)[start:])
-    metrics = language_task(model, "align").pack_loss(pack(samples), 1000.0, 1).metrics
+    metrics = language_task(model, "align").pack_loss(pack(samples), StepTotals(1000.0, 1, sequences=1)).metrics
     hand = np.concatenate(behind)
     assert metrics["loss_behind_images"] == (pytest.approx(hand.sum(), rel=1e-6), len(hand))
-    assert "loss_behind_images" not in language_task(model, "joint").pack_loss(pack(samples), 1000.0, 1).metrics
+    joint = language_task(model, "joint").pack_loss(pack(samples), StepTotals(1000.0, 1, sequences=1))
+    assert "loss_behind_images" not in joint.metrics
 
 
 def test_fine_tuning_learns_only_answers_and_special_tokens(make_recipe, make_stage, data, processor):
@@ -159,7 +173,7 @@ def test_system_and_user_text_have_no_gradient_as_targets(model, pieces):
     only[-1] = True
     changed = Piece(piece.source, piece.sample_id, piece.ids, piece.labels, only, piece.patches, piece.grids)
     assert piece.labels[-1] == IM_END
-    result = language_task(model, "sft").pack_loss(pack([changed]), 1.0, 1)
+    result = language_task(model, "sft").pack_loss(pack([changed]), StepTotals(1.0, 1, sequences=1))
     assert result.loss.item() == pytest.approx(losses_by_hand(model, piece)[-1], rel=1e-6)
 
 

@@ -12,6 +12,7 @@ from kimivl.model.coca import CoCa
 from kimivl.ops.segments import Segments
 from kimivl.processor.messages import ImagePart, TextPart
 from kimivl.train.run import Run
+from kimivl.train.stages.task import StepTotals
 from kimivl.train.stages.vit import caption_texts, equal_rows, vit_task
 
 END, PAD = 500, 511
@@ -75,7 +76,7 @@ def test_the_loss_is_the_contrast_plus_twice_the_caption_by_hand(model, data, pr
     """Rows 0 and 4 are both "red": they match crosswise. The text encoder reads 8 places, padded with [EOS]."""
     rows, texts = [0, 1, 4, 3], ["red", "lime", "red", "black"]
     batch = captions(data, processor, rows)
-    result = vit_task(model, processor.tokenizer).pack_loss(batch, 100.0, 2)
+    result = vit_task(model, processor.tokenizer).pack_loss(batch, StepTotals(100.0, 2, sequences=1))
 
     eos = 256 + 1
     ids_NL = torch.tensor([list(text.encode()) + [eos] * (8 - len(text)) for text in texts])
@@ -102,7 +103,7 @@ def test_a_mixture_decoder_is_balanced(make_recipe, make_stage, tmp_path, data, 
     for alpha in (0.0, 0.5):
         recipe = make_recipe(make_stage("vit"), caption_decoder=mixture.model_copy(update={"aux_loss_alpha": alpha}))
         model = Run(recipe, tmp_path / str(alpha)).builder.coca(recipe.stages[0])
-        result = vit_task(model, processor.tokenizer).pack_loss(batch, 10.0, 1)
+        result = vit_task(model, processor.tokenizer).pack_loss(batch, StepTotals(10.0, 1, sequences=1))
         assert [int(load.sum()) for load in result.load_LE] == [2 * len(batch.ids_T)]  # one mixture layer, two experts a token
         losses.append(result.loss.item())
     assert losses[1] > losses[0] + 0.4  # α times a loss that is 1 where all experts are used alike, and more elsewhere
@@ -111,12 +112,14 @@ def test_a_mixture_decoder_is_balanced(make_recipe, make_stage, tmp_path, data, 
 def test_two_pictures_of_one_text_are_no_mistake(model, data, processor):
     """With the same picture and text twice, all four pairs match: the loss is that of the pair alone, twice as often."""
     task = vit_task(model, processor.tokenizer)
-    once, twice = (task.pack_loss(captions(data, processor, rows), 1.0, 1).metrics["siglip"][0] for rows in ([0], [0, 0]))
+    step = StepTotals(1.0, 1, sequences=1)
+    once, twice = (task.pack_loss(captions(data, processor, rows), step).metrics["siglip"][0] for rows in ([0], [0, 0]))
     assert twice == pytest.approx(2 * once, rel=1e-5)
 
 
 def test_gradients_reach_both_ends_of_the_comparison_and_the_decoder(model, data, processor):
-    vit_task(model, processor.tokenizer).pack_loss(captions(data, processor, [0, 1, 2]), 10.0, 1).loss.backward()
+    batch = captions(data, processor, [0, 1, 2])
+    vit_task(model, processor.tokenizer).pack_loss(batch, StepTotals.of([batch])).loss.backward()
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
     assert not without
     for name in ("vision_tower.patch_embed.proj.weight", "text_encoder.head.weight", "image_head.probe", "logit_scale"):
@@ -127,7 +130,7 @@ def test_a_document_without_a_picture_is_refused(model, processor):
     sample = Sample("plain-1", content=(TextPart("no picture"),))
     batch = pack(cut(encode(sample, processor), "plain", sample, 64))
     with pytest.raises(ValueError, match="plain-1 has 0 images"):
-        vit_task(model, processor.tokenizer).pack_loss(batch, 1.0, 1)
+        vit_task(model, processor.tokenizer).pack_loss(batch, StepTotals(1.0, 1, sequences=1))
 
 
 def test_text_in_front_of_a_picture_is_not_its_caption(data, processor):

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from kimivl.curate.records import Record, chat, document, image, text
-from kimivl.curate.text.library import common_words, is_held_out_word, training_texts
+from kimivl.curate.text.library import is_held_out_word, shop_words, training_texts
 from kimivl.curate.workshop import Workshop
 
 SOURCES = ("words", "letters", "words_chat")
@@ -44,7 +44,7 @@ _SAME_IN_BOTH_CASES = set("coswvxz")  # a string of these alone could be either 
 
 def build(shop: Workshop) -> None:
     """Write the three sources."""
-    words = [word for word in common_words(training_texts(shop), 3 if shop.scale == 1.0 else 1)]
+    words = shop_words(shop, training_texts(shop))
     known = [word for word in words if not is_held_out_word(word)]
     unseen = [word for word in words if is_held_out_word(word)]
     total = shop.count(TRAIN_ITEMS)

@@ -1,9 +1,9 @@
 """Questions about rendered scenes whose answers are exact: naming, counting, pointing, boxes, yes and no.
 
 What it is: `build`, which draws three families of pictures and writes what can be said about them. `singles`: one shape, where
-kinds and colours are learned (`singles_caption`, `singles_qa`). `pairs`: two shapes on a small picture, where finding the named
-one is learned (`pairs_places`). `scenes`: two to four shapes (`scenes_caption`, `scenes_grounding`, `scenes_qa`, chats
-`scenes_chat`; tests `scenes_grounding/test_pointing`, `scenes_qa/test_counting`).
+kinds and colours are learned (`singles_caption`, `singles_presence`, `singles_qa`). `pairs`: two shapes on a small picture,
+where finding the named one is learned (`pairs_places`). `scenes`: two to four shapes (`scenes_caption`, `scenes_grounding`,
+`scenes_qa`, chats `scenes_chat`; tests `scenes_grounding/test_pointing`, `scenes_qa/test_counting`).
 What it is not: a copy of easy-VQA; pictures and most wordings are ours.
 Facts: coordinates are x then y, shares of the picture's own width and height (not of a padded one), two decimals without the
 zero in front of them, spelled. They stand directly behind what they locate, because a small model learns to look for a thing
@@ -23,7 +23,7 @@ from kimivl.curate.scene.drawing import COLORS, EASY, EVERYTHING, SHAPES, Scene,
 from kimivl.curate.workshop import Workshop
 
 SOURCES = (
-    "singles_caption", "singles_qa",
+    "singles_caption", "singles_presence", "singles_qa",
     "pairs_places",
     "scenes_caption", "scenes_grounding", "scenes_qa", "scenes_chat",
 )  # fmt: skip
@@ -88,7 +88,12 @@ def _write_family(
 
 
 def _single_records(number: int, path: str, scene: Scene, rng: np.random.Generator) -> dict[str, Record]:
-    return _documents("singles", number, path, {"caption": [text(caption(scene))], "qa": question_line(scene, rng)})
+    forms = {
+        "caption": [text(caption(scene))],
+        "qa": question_line(scene, rng),
+        "presence": [text(presence(scene.shapes[0], rng))],
+    }
+    return _documents("singles", number, path, forms)
 
 
 def _pair_records(number: int, path: str, scene: Scene, rng: np.random.Generator) -> dict[str, Record]:
@@ -217,6 +222,33 @@ def grounding(scene: Scene, rng: np.random.Generator) -> list[Part]:
     return join_lines(_located(name, write(shape, scene.size)) for name, shape in _one_name_each(scene, rng))
 
 
+def presence(shape: Shape, rng: np.random.Generator) -> str:
+    """Two lines, a colour and a kind, each with yes or no behind it: 'gray no', 'a circle? yes', 'is there a circle? yes'.
+
+    Mostly the answer stands directly behind the name: there a small model compares the name with the picture within a
+    hundred steps. Behind a whole question it learns the usual answer to the wording instead, and stays with it; the lines
+    in between lead from the one to the other (docs/nano.md).
+    """
+    lines = [_presence_line(shape.color, tuple(COLORS), " shape", rng), _presence_line(shape.kind, SHAPES, "", rng)]
+    return "\n".join(_shuffled(lines, rng))
+
+
+def _presence_line(true_name: str, names: Sequence[str], noun: str, rng: np.random.Generator) -> str:
+    present = rng.random() < 0.5
+    name = true_name if present else _one([other for other in names if other != true_name], rng)
+    distance = rng.random()
+    if distance < 0.75:
+        form = "{}" if distance < 0.4 else f"{{}}{noun}" if distance < 0.6 else f"a {{}}{noun}?"
+        return f"{form.format(name)} {'yes' if present else 'no'}"
+    return " ".join(_asked(name + noun, present, rng))
+
+
+def _asked(name: str, present: bool, rng: np.random.Generator) -> tuple[str, str]:
+    """A question for a thing, and its answer."""
+    denying = rng.random() < DENYING_SHARE
+    return _one(DENYING if denying else ASKING, rng).format(name), "yes" if present != denying else "no"
+
+
 def question_line(scene: Scene, rng: np.random.Generator) -> list[Part]:
     """'Question: … Answer: …'; counts are spelled."""
     if len(scene.shapes) > 1 and rng.random() < 0.4:
@@ -255,14 +287,12 @@ def _count(scene: Scene, rng: np.random.Generator) -> Turn:
 
 def _yes_no(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     """Half of the things asked for are there. Kinds are asked for most: they are harder to see than colours."""
-    denying = rng.random() < DENYING_SHARE
     there = {name for s in scene.shapes for name in (f"{s.color} {s.kind}", s.kind, f"{s.color} shape")}
     kinds, colors = [*SHAPES], [f"{c} shape" for c in COLORS]
     both = [f"{c} {k}" for c in COLORS for k in SHAPES]
     present = rng.random() < 0.5
     fitting = [[name for name in group if (name in there) == present] for group in (kinds, kinds, kinds, colors, colors, both)]
-    name = _one(_one([names for names in fitting if names], rng), rng)
-    return _one(DENYING if denying else ASKING, rng).format(name), "yes" if present != denying else "no"
+    return _asked(_one(_one([names for names in fitting if names], rng), rng), present, rng)
 
 
 def _naming(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:

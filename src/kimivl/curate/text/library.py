@@ -7,6 +7,7 @@ What it is not: the reading and cleaning, which is `docs.py` and `prose.py`.
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,14 +34,18 @@ def build(shop: Workshop) -> None:
     questions = [
         _what_it_does(i, name, answer, shop.rng("text_qa docs", i)) for i, (name, answer) in enumerate(_unique(library.summaries))
     ]
-    words = common_words([item.text for item in train], least_count=1 if shop.scale < 1 else 3)
-    words = [word for word in words if not is_held_out_word(word)]
+    words = [word for word in shop_words(shop, [item.text for item in train]) if not is_held_out_word(word)]
     questions += [_word_task(i, words, shop.rng("text_qa rules", i)) for i in range(shop.count(RULE_QUESTIONS))]
     shuffled = shop.rng("text_qa order").permutation(len(questions))
     shop.write("text_qa", "train", (questions[i] for i in shuffled))
 
 
-def common_words(texts: list[str], least_count: int = 3) -> list[str]:
+def shop_words(shop: Workshop, texts: Sequence[str]) -> list[str]:
+    """The words that are common in `texts`; in the small builds of tests, all of them."""
+    return common_words(texts, least_count=1 if shop.scale < 1 else 3)
+
+
+def common_words(texts: Sequence[str], least_count: int) -> list[str]:
     """Lower-case words of 3 to 10 letters that occur at least so often in `texts`, most frequent first, ties by spelling."""
     counts: Counter[str] = Counter()
     for one in texts:
@@ -99,7 +104,5 @@ def _one_task(word: str, other: str, rng: np.random.Generator) -> tuple[str, str
     if kind == 4:
         first, second = (int(n) for n in rng.integers(0, 50, 2))
         return f"What is {first} + {second}?", text(str(first + second), spelled=True)
-    same = bool(rng.integers(2))
-    return f'Do "{word}" and "{word if same else other}" start with the same letter?', "yes" if same or word[0] == other[
-        0
-    ] else "no"
+    second_word = word if rng.integers(2) else other
+    return f'Do "{word}" and "{second_word}" start with the same letter?', "yes" if word[0] == second_word[0] else "no"

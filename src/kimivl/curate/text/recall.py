@@ -7,12 +7,12 @@ What it is not: the form of a fact (`data/facts.py`), or the needle evaluation (
 Facts: paper §2.3 (long-context activation needs long data whose answer lies far away). Test values never occur in training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from kimivl.curate.records import Record, chat, document
-from kimivl.curate.text.library import common_words, training_texts
+from kimivl.curate.text.library import shop_words, training_texts
 from kimivl.curate.workshop import Workshop
 from kimivl.data.facts import VALUES, is_held_out, question, statement
 
@@ -44,13 +44,13 @@ ru sa se si so su ta te ti to tu va ve vi vo za zo
 def build(shop: Workshop) -> None:
     """Write the five sources."""
     texts = training_texts(shop)
-    words = [word for word in common_words(texts, 3 if shop.scale == 1.0 else 1) if len(word) > 3]
+    words = [word for word in shop_words(shop, texts) if len(word) > 3]
     for step, (source, (make, count)) in enumerate(_plan().items(), start=1):
         shop.write(source, "train", (make(source, i, texts, words, shop.rng(source, i)) for i in range(shop.count(count))))
         shop.progress(step, len(SOURCES))
 
 
-def _plan() -> dict[str, tuple]:
+def _plan() -> dict[str, tuple[Callable[..., Record], int]]:
     return {
         "recall_short": (_short, SHORT_DOCUMENTS),
         **{source: (_long, documents) for source, (documents, _) in LONG_DOCUMENTS.items()},
@@ -152,10 +152,9 @@ def _piece(texts: Sequence[str], length: int, rng: np.random.Generator) -> str:
     room = length
     while room > 30:
         one = texts[int(rng.integers(len(texts)))]
-        start = (
-            one.find(". ", int(rng.integers(len(one)))) + 2 if len(one) > room else 0
-        )  # `find` gives -1 at the end: from near the start
-        cut = one[max(start, 0) : max(start, 0) + room]
+        # From a sentence's beginning; behind the last one `find` gives -1, so that the text is cut near its start.
+        start = one.find(". ", int(rng.integers(len(one)))) + 2 if len(one) > room else 0
+        cut = one[start : start + room]
         stop = cut.rfind(". ") if len(cut) == room else len(cut) - 1
         cut = cut[: stop + 1].strip()
         if len(cut) < 20:  # the next sentence is longer than what is left

@@ -34,11 +34,9 @@ def _clip(shop: Workshop, split: str, index: int, total: int) -> Record:
         path = shop.save_image("clips", f"{split}-{index:04d}-{place}", frame)
         content += [text(f"{place * STEP_SECONDS:.1f}s"), image(path)]
     shop.progress(index, total)
-    first = turns[int(rng.integers(len(turns)))]
-    asked = [first] if split == "test" else [first, *(turn for turn in turns if turn != first)]
-    (question, answer), *others = [(question, text(answer, spelled=answer[0].isdigit())) for question, answer in asked]
-    meta = {"answer": first[1]} if split == "test" else None
-    return chat(f"clips-{split}-{index}", [([*content, text(question)], answer), *others], meta)
+    question, answer = turns[int(rng.integers(len(turns)))]  # one only: "When does it turn red?" tells its colour at the end
+    meta = {"answer": answer} if split == "test" else None
+    return chat(f"clips-{split}-{index}", [([*content, text(question)], text(answer, spelled=answer[0].isdigit()))], meta)
 
 
 def film(rng: np.random.Generator) -> tuple[list[Image.Image], list[tuple[str, str]]]:

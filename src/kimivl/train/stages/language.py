@@ -12,7 +12,7 @@ from kimivl.data.batch import PackedBatch
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.moe import expert_load, sequence_balance_loss
 from kimivl.model.moonlight import DecoderOutput
-from kimivl.train.stages.task import PackLoss, Task
+from kimivl.train.stages.task import PackLoss, StepTotals, Task
 
 EVERYTHING = ("vision_tower.", "multi_modal_projector.", "language_model.")
 TRAINED: dict[StageKind, tuple[str, ...]] = {
@@ -28,15 +28,15 @@ TRAINED: dict[StageKind, tuple[str, ...]] = {
 def language_task(model: KimiVL, kind: StageKind) -> Task:
     """The task of a stage of this kind."""
 
-    def pack_loss(batch: PackedBatch, step_weight: float, packs: int) -> PackLoss:
+    def pack_loss(batch: PackedBatch, step: StepTotals) -> PackLoss:
         output = model(batch.ids_T, batch.segments, batch.patches_P, batch.grids)
         losses_S, chosen_S = supervised_losses(model, output, batch)
-        loss = (losses_S * batch.weights_T[chosen_S]).sum() / step_weight
+        loss = (losses_S * batch.weights_T[chosen_S]).sum() / step.weight
         metrics = loss_by_source(losses_S.detach(), chosen_S, batch)
         if "language_model." not in TRAINED[kind]:  # frozen routers: MoonViT must not learn to please them
             behind = loss_behind_images(losses_S.detach(), chosen_S, batch, model.config.media_placeholder_token_id)
             return PackLoss(loss, [], metrics | {"loss_behind_images": behind})
-        return PackLoss(loss + balance_loss(model, output, batch) / packs, expert_loads(output), metrics)
+        return PackLoss(loss + balance_loss(model, output, batch, step), expert_loads(output), metrics)
 
     return Task(model, TRAINED[kind], pack_loss)
 
@@ -48,12 +48,13 @@ def supervised_losses(model: KimiVL, output: DecoderOutput, batch: PackedBatch) 
     return model.language_model.losses(hidden_SD, batch.labels_T[chosen_S]), chosen_S
 
 
-def balance_loss(model: KimiVL, output: DecoderOutput, batch: PackedBatch) -> Tensor:
-    """The sequence-wise balance loss of all mixture layers with its weight α; 0 where there is none."""
+def balance_loss(model: KimiVL, output: DecoderOutput, batch: PackedBatch, step: StepTotals) -> Tensor:
+    """This pack's part of the sequence-wise balance loss of all mixture layers with its weight α; 0 where there is none."""
     alpha = model.config.text_config.aux_loss_alpha
     if not alpha or not output.routings:
         return torch.zeros((), device=output.hidden_TD.device)
-    return alpha * torch.stack([sequence_balance_loss(routing, batch.segments) for routing in output.routings]).sum()
+    losses = [sequence_balance_loss(routing, batch.segments) for routing in output.routings]
+    return alpha * torch.stack(losses).sum() / step.sequences
 
 
 def expert_loads(output: DecoderOutput) -> list[Tensor]:

@@ -1,12 +1,28 @@
 """What the trainer needs to know of a stage: a model, which of its parameters move, and the loss of a pack."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from kimivl.data.batch import PackedBatch
 from kimivl.model.kimi_vl import KimiVL
+
+
+@dataclass(frozen=True)
+class StepTotals:
+    """What all packs of a step have together, so that each can give its part of the step's loss.
+
+    `weight`: the summed weight of the supervised tokens. `sequences`: the segments of all packs.
+    """
+
+    weight: float
+    packs: int
+    sequences: int
+
+    @classmethod
+    def of(cls, packs: Sequence[PackedBatch]) -> "StepTotals":
+        return cls(sum(pack.weight for pack in packs), len(packs), sum(len(pack.segments.lengths) for pack in packs))
 
 
 @dataclass(frozen=True)
@@ -27,10 +43,10 @@ class PackLoss:
 class Task:
     """A stage, ready to train.
 
-    `pack_loss(batch, step_weight, packs)`: `step_weight` is the summed token weight of all the step's packs.
+    `pack_loss(batch, step)`: the loss of one pack of a step.
     `trained`: prefixes of the parameters that move.
     """
 
     model: KimiVL  # or a CoCa, which is one
     trained: tuple[str, ...]
-    pack_loss: Callable[[PackedBatch, float, int], PackLoss]
+    pack_loss: Callable[[PackedBatch, StepTotals], PackLoss]

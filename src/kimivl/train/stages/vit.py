@@ -12,7 +12,7 @@ from kimivl.data.batch import PackedBatch
 from kimivl.model.coca import CoCa, siglip_loss
 from kimivl.processor.tokenizer import Tokenizer
 from kimivl.train.stages.language import balance_loss, expert_loads, loss_by_source, supervised_losses
-from kimivl.train.stages.task import PackLoss, Task
+from kimivl.train.stages.task import PackLoss, StepTotals, Task
 
 CAPTION_WEIGHT = 2.0  # λ
 EVERYTHING = (
@@ -30,7 +30,7 @@ def vit_task(model: CoCa, tokenizer: Tokenizer) -> Task:
     """The task of stage 1."""
     media_end, eos = tokenizer.special("<|media_end|>"), tokenizer.eos_id
 
-    def pack_loss(batch: PackedBatch, step_weight: float, packs: int) -> PackLoss:
+    def pack_loss(batch: PackedBatch, step: StepTotals) -> PackLoss:
         text_NL = caption_texts(batch, media_end, eos, model.text_encoder.config.max_position_embeddings)
         image_ND, features = model.image_embeddings(batch.patches_P, batch.grids)
         contrast = siglip_loss(
@@ -38,8 +38,8 @@ def vit_task(model: CoCa, tokenizer: Tokenizer) -> Task:
         )
         output = model.caption(batch.ids_T, batch.segments, features)
         losses_S, chosen_S = supervised_losses(model, output, batch)
-        caption = CAPTION_WEIGHT * losses_S.sum() / step_weight
-        loss = caption + (contrast + balance_loss(model, output, batch)) / packs
+        caption = CAPTION_WEIGHT * losses_S.sum() / step.weight
+        loss = caption + contrast / step.packs + balance_loss(model, output, batch, step)
         metrics = loss_by_source(losses_S.detach(), chosen_S, batch) | {"siglip": (contrast.item(), 1.0)}
         return PackLoss(loss, expert_loads(output), metrics)
 
