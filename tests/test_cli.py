@@ -340,6 +340,7 @@ def test_eval_takes_the_recipe_of_the_run_that_the_model_lies_in(calls, model_fo
     copy = tmp_path / "stages" / "sft" / "model"
     shutil.copytree(model_folder, copy)
     assert main(["eval", str(copy)]) == 0
+    assert "easy" in capsys.readouterr().out
     assert (calls[0][1], calls[0][2].data) == (copy, Path("elsewhere"))
     assert "there is no recipe.json" in fails(capsys, "eval", model_folder)
 

@@ -59,12 +59,12 @@ def paint(tmp_path):
 
 @pytest.fixture(scope="session")
 def make_stage():
-    """A stage of 10 steps from what differs; `mixture` may be the plain weights."""
+    """A stage of 10 steps (100 at most) from what differs; `mixture` may be the plain weights."""
 
     def make_stage(mixture: Any, **changes: Any) -> StageConfig:
         points = mixture if isinstance(mixture, list) else [{"weights": mixture}]
         values = {"name": "stage", "kind": "joint", "steps": 10, "context": 32, "pack_tokens": 64, "pack_patches": 64}
-        values |= {"schedule": [{"steps": 10, "start": 0, "end": 1e-3}], "mixture": points}
+        values |= {"schedule": [{"steps": 100, "start": 0, "end": 1e-3}], "mixture": points}
         return StageConfig.model_validate(values | changes)
 
     return make_stage

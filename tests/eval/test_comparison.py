@@ -4,7 +4,7 @@ import pytest
 
 from kimivl.config.recipe import ComparisonConfig, PhaseConfig
 from kimivl.eval.comparison import best_of, measure_training, short_stage
-from kimivl.optim.schedule import Schedule
+from kimivl.optim.schedule import Phase, Schedule
 from kimivl.processor.processor import Processor
 
 
@@ -30,7 +30,7 @@ def test_warm_up_and_decay_are_squeezed_and_scaled(recipe):
 
 def test_a_short_warm_up_keeps_one_step_and_the_peak_is_reached(recipe):
     stage = stage_with(recipe, (1, 0, 4e-3, "linear"), (999, 4e-3, 4e-4, "cosine"))
-    schedule = Schedule.from_config([phase.model_dump() for phase in short_stage(stage, settings(60), "muon", 3e-3).schedule])
+    schedule = Schedule(Phase(**phase.model_dump()) for phase in short_stage(stage, settings(60), "muon", 3e-3).schedule)
     assert schedule.total_steps == 60
     assert max(schedule.lr(step) for step in range(60)) == pytest.approx(3e-3)
 

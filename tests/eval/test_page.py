@@ -38,7 +38,7 @@ def test_what_is_empty_leaves_nothing():
 
 def test_a_table_names_its_rows_and_their_kinds():
     tree = ElementTree.fromstring(page.table(["set", "score"], [["easy", "1"], ["blank", "0"]], ["", "control"]))
-    assert [cell.text for cell in tree.iter("th")] == ["set", "easy", "blank"]
+    assert [cell.text for cell in tree.iter("th")] == ["set", "score", "easy", "blank"]
     assert [(row.get("class"), row[1].text) for row in tree.iter("tr")][1:] == [("", "1"), ("control", "0")]
 
 

@@ -91,6 +91,7 @@ def make_stage():
         schedule = [{"steps": 1, "start": 1e-3, "end": 2e-3}, {"steps": 9, "start": 2e-3, "end": 1e-4, "shape": "cosine"}]
         size = {"context": 96, "pack_tokens": 192} if kind in ("sft", "long_context") else {"context": 64, "pack_tokens": 128}
         values = {"name": name or kind, "kind": kind, "steps": 3, "pack_patches": 64} | size
+        schedule += [{"steps": 90, "start": 1e-4, "end": 1e-4}]  # room for longer stages
         return values | {"schedule": schedule, "mixture": [{"weights": MIXTURES[kind]}]} | more
 
     return make_stage

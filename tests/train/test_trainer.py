@@ -128,8 +128,9 @@ def test_the_loss_of_a_step_weighs_every_token_alike(make_trainer, processor, da
 
 
 def test_the_rate_follows_the_schedule_from_where_the_stage_stands_in_it(make_trainer):
-    """Two steps up to 1e-3, four down on a cosine, then the end: by hand from step 1 on."""
+    """Two steps up to 1e-3, four down on a cosine, then at its end: by hand from step 1 on."""
     schedule = [{"steps": 2, "start": 0, "end": 1e-3}, {"steps": 4, "start": 1e-3, "end": 1e-4, "shape": "cosine"}]
+    schedule += [{"steps": 2, "start": 1e-4, "end": 1e-4}]
     trainer = make_trainer("text", schedule=schedule, schedule_start=1, steps=7)
     trainer.run()
     cosine = [1e-4 + 9e-4 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]
