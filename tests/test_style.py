@@ -73,6 +73,7 @@ def run_tool(*command: str) -> None:
 
 def test_ruff_finds_nothing():
     run_tool("ruff", "check", "--output-format", "concise", ".")
+    run_tool("ruff", "format", "--check", ".")
 
 
 def test_mypy_finds_nothing():

@@ -15,13 +15,14 @@ Speed: equal blocks of the whole model, for example all layers' q_proj or all ex
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from .groups import ParamSpec
-from .newton_schulz import orthogonalize
+from kimivl.optim.groups import ParamSpec
+from kimivl.optim.newton_schulz import orthogonalize
 
 UPDATE_RMS = 0.2  # Moonlight, Table 8: 0.2 and 0.4 tie, 0.1 and 0.8 are worse
 
@@ -143,7 +144,7 @@ class MuonAdamW(torch.optim.Optimizer):
             tensor.copy_(tensors[name])
         self.param_groups[ADAMW]["step"] = int(own["step"])
 
-    def add_param_group(self, param_group: dict) -> None:
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Only the constructor adds groups: stacks and state names are planned once, from all specs."""
         if len(self.param_groups) > ADAMW:
             raise ValueError("a MuonAdamW cannot grow: build a new one from all specs, then load the old state by name")
@@ -209,7 +210,7 @@ class MuonAdamW(torch.optim.Optimizer):
 def _stacks_of_equal_blocks(specs: list[ParamSpec]) -> list[list[ParamSpec]]:
     """Groups parameters whose blocks have one shape (and device), each group cut where it grows beyond STACK_ELEMENTS."""
     stacks: list[list[ParamSpec]] = []
-    open_stack: dict[tuple, list[ParamSpec]] = {}
+    open_stack: dict[tuple[object, ...], list[ParamSpec]] = {}
     for spec in specs:
         key = (spec.block_shape, spec.parameter.device)
         stack = open_stack.get(key)
@@ -224,7 +225,7 @@ def _gradients(parameters: list[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in parameters]
 
 
-def _members(specs: Sequence[ParamSpec], kind: str) -> dict[str, list]:
+def _members(specs: Sequence[ParamSpec], kind: str) -> dict[str, list[Any]]:
     chosen = [spec for spec in specs if spec.kind == kind]
     return {"params": [spec.parameter for spec in chosen], "param_names": [spec.name for spec in chosen]}
 
