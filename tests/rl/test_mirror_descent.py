@@ -105,7 +105,9 @@ def bandit(baseline: str, tau: float) -> tuple[torch.Tensor, torch.Tensor, torch
     objective = MirrorDescent(tau, baseline)
     advantage_R = objective.advantages(rewards[chosen][None])[0]
     theta = start.log().clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([theta], max_iter=500, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [theta], max_iter=500, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()

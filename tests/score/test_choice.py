@@ -13,7 +13,8 @@ def test_ways_to_choose(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "A or B", "A, B", "B and C", "AB", "b", "neither", "B. or C", "ABCD", "The answer is B or C.", "All of the above"]
+    "text",
+    ["", "A or B", "A, B", "B and C", "AB", "b", "neither", "B. or C", "ABCD", "The answer is B or C.", "All of the above"],
 )
 def test_none_or_several_are_no_choice(text):
     assert parse_choice(text) is None and choice(text, "B") == 0.0

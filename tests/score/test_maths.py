@@ -22,7 +22,8 @@ def never(answer: str, truth: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("answer", "truth"), [("42", "42"), ("42.", "42"), (r"\boxed{42}", "42"), ("1,000", "1000"), ("0.5", "1/2"), ("3, 1 and 2", r"\{1,2,3\}")]
+    ("answer", "truth"),
+    [("42", "42"), ("42.", "42"), (r"\boxed{42}", "42"), ("1,000", "1000"), ("0.5", "1/2"), ("3, 1 and 2", r"\{1,2,3\}")],
 )
 def test_what_is_plainly_equal_asks_no_child(answer, truth):
     assert maths(answer, truth, never) == 1.0
@@ -42,7 +43,13 @@ def test_what_is_no_right_answer_asks_no_child_either(answer, truth):
 
 @pytest.mark.parametrize(
     ("answer", "truth"),
-    [(r"\frac{1}{2}", "0.5"), (r"\boxed{x^2-4}", "(x-2)(x+2)"), (r"\sqrt{8}", r"2\sqrt{2}"), ("x=5", "5"), (r"\boxed{\frac{3}{4}}", "3/4")],
+    [
+        (r"\frac{1}{2}", "0.5"),
+        (r"\boxed{x^2-4}", "(x-2)(x+2)"),
+        (r"\sqrt{8}", r"2\sqrt{2}"),
+        ("x=5", "5"),
+        (r"\boxed{\frac{3}{4}}", "3/4"),
+    ],
 )
 def test_what_is_equal_after_some_algebra(pool, answer, truth):
     assert maths(answer, truth, pool.equal) == 1.0
@@ -53,7 +60,15 @@ def test_what_is_not(pool, answer, truth):
     assert maths(answer, truth, pool.equal) == 0.0
 
 
-HOSTILE = ["9^{9^{9^{9}}}", "10^{10^8}", "(10^9)!", r"\sum_{n=1}^{10^9} n^n", "(x+1)^{5000}", "(" * 3000 + "1" + ")" * 3000, r"\binom{10^9}{5\cdot10^8}"]
+HOSTILE = [
+    "9^{9^{9^{9}}}",
+    "10^{10^8}",
+    "(10^9)!",
+    r"\sum_{n=1}^{10^9} n^n",
+    "(x+1)^{5000}",
+    "(" * 3000 + "1" + ")" * 3000,
+    r"\binom{10^9}{5\cdot10^8}",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:20])

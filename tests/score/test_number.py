@@ -19,7 +19,8 @@ def test_ways_to_write_a_number(text, value):
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", ".", "12 or 13", "12, 13", "the sum is 42", "4 2", "1,20", "1.2.3", "3/0", "0x10", "1e400", "twelve", "9" * 41]
+    "text",
+    ["", " ", ".", "12 or 13", "12, 13", "the sum is 42", "4 2", "1,20", "1.2.3", "3/0", "0x10", "1e400", "twelve", "9" * 41],
 )
 def test_what_is_no_number_alone(text):
     assert parse_number(text) is None

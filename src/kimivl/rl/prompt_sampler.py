@@ -46,7 +46,9 @@ class PromptSampler:
     Raises: ValueError without problems.
     """
 
-    def __init__(self, difficulties: Mapping[str, float], rules: SamplingRules, seed: int, prior: Mapping[str, float] | None = None):
+    def __init__(
+        self, difficulties: Mapping[str, float], rules: SamplingRules, seed: int, prior: Mapping[str, float] | None = None
+    ):
         if not difficulties:
             raise ValueError("there is no problem to draw from")
         self.rules, self.seed = rules, seed
