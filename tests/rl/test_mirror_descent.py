@@ -97,7 +97,7 @@ def test_the_gradient_is_that_of_the_squared_gap_over_two_tau():
 
 
 def bandit(baseline: str, tau: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Six arms, all of the probability at once: many responses in the proportions of π_i. Returns (π_i, rewards, π at the optimum)."""
+    """Six arms, and responses in the proportions of π_i. Returns (π_i, rewards, π at the optimum)."""
     start = torch.tensor([0.3, 0.25, 0.2, 0.1, 0.1, 0.05])
     rewards = torch.tensor([0.0, 1.0, 0.2, 0.7, 0.0, 1.0])
     copies = (start * 100).round().long()

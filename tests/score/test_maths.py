@@ -32,8 +32,10 @@ def test_what_is_plainly_equal_asks_no_child(answer, truth):
 @pytest.mark.parametrize(
     ("answer", "truth"),
     [
-        ("", "42"), (" ", "42"), (r"\boxed{}", "42"), (r"\boxed{42", "42"), (r"\boxed{42} \boxed{42}", "42"), (r"\boxed{41} or \boxed{42}", "42"),
-        ("42 or 43 or 44", "42"), ("41, 42", "42"), ("43", "42"), ("1728", "1331 and 1728"), ("2, 3, 4", "1, 2, 3"), ("1:00", "12:00"),
+        ("", "42"), (" ", "42"), (r"\boxed{}", "42"), (r"\boxed{42", "42"), (r"\boxed{42} \boxed{42}", "42"),
+        (r"\boxed{41} or \boxed{42}", "42"),
+        ("42 or 43 or 44", "42"), ("41, 42", "42"), ("43", "42"), ("1728", "1331 and 1728"),
+        ("2, 3, 4", "1, 2, 3"), ("1:00", "12:00"),
         ("We know that the answer to the question of everything that there is must be found by thinking, and is 42", "42"),
     ],
 )  # fmt: skip

@@ -10,7 +10,8 @@ from kimivl.score.number import number, parse_number, relaxed_number
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("42", 42), (" 42. ", 42), ("-3", -3), ("−3", -3), ("1,204", 1204), ("1,204,000.5", Fraction("1204000.5")), ("0.50", Fraction(1, 2)),
+        ("42", 42), (" 42. ", 42), ("-3", -3), ("−3", -3), ("1,204", 1204), ("1,204,000.5", Fraction("1204000.5")),
+        ("0.50", Fraction(1, 2)),
         (".5", Fraction(1, 2)), ("3/4", Fraction(3, 4)), ("-3 / 4", Fraction(-3, 4)), ("$12", 12), ("12 %", 12), ("007", 7),
     ],
 )  # fmt: skip

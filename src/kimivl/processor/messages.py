@@ -83,7 +83,8 @@ def read_parts(content: Any, folder: Path, where: str) -> tuple[Part, ...]:
     """The `content` of a message or of a document.
 
     Args:
-        content: a string, or a list of `{"type": "text", "text": str, "spelled"?: bool, "learned"?: bool}` and `{"type": "image", "image": str}`.
+        content: a string, or a list of `{"type": "text", "text": str, "spelled"?: bool, "learned"?: bool}` and
+            `{"type": "image", "image": str}`.
         folder, where: as in `read_messages`.
     Errors: ValueError naming `where`, the part and the key. Files are not opened here.
     """

@@ -27,7 +27,7 @@ def split_thought(text: str) -> tuple[str, str]:
 
 
 def forget_thoughts(messages: Sequence[Message]) -> list[Message]:
-    """The conversation as it is read when its last turn is written: thoughts of earlier turns are gone, that of the last stays."""
+    """The conversation as it is read when its last turn is written: earlier turns have lost their thoughts."""
     last = max((place for place, message in enumerate(messages) if message.role == "assistant"), default=-1)
     current = last == len(messages) - 1
     return [

@@ -1,7 +1,7 @@
 """Which problems the policy meets next: curriculum and prioritized sampling (paper §2.4; Kimi k1.5 §2.3.4).
 
-What it is: `PromptSampler`, with the success rate of every problem as it was last seen. Easy problems come first; after the warm-up
-a problem is drawn in proportion to how often it fails.
+What it is: `PromptSampler`, with the success rate of every problem as it was last seen. Easy problems come first; after the
+warm-up a problem is drawn in proportion to how often it fails.
 What it is not: the problems themselves. It knows their names and difficulties.
 Why a floor and a quarantine: without the floor a solved problem is never measured again; without the quarantine a problem that
 nobody can solve, or whose truth is wrong, is drawn most of all.

@@ -1,4 +1,4 @@
-"""How near an answer is to the nearest of several true ones: average normalised Levenshtein similarity of documents and scene text.
+"""How near an answer is to the nearest of several true ones: ANLS, as questions about documents and scene text are scored.
 
 Facts: 1 − edits / longer length, 0 where half of the characters or more differ; upper case does not count. A true answer inside a
 long sentence is therefore worth nothing. As a reward, `anls_reached` asks for nearly all: near misses copy the question.

@@ -3,8 +3,8 @@ r"""Whether an answer is mathematically the expected one: "1/2" is "0.5" is "\fr
 What it is: `maths`. Cheap comparisons come first; only where they disagree a child process asks math-verify (`maths_pool.py`).
 What it is not: a search for the truth in what was written. What counts is the one `\boxed{…}`, or the whole text without any; two
 boxes, an empty one, or a text much longer than the truth are wrong, because a policy that is rewarded for them stops solving.
-Facts: math-verify takes "1728" for "1331 and 1728" and "12:00" for "1:00"; lists are therefore compared item by item, and what has a
-colon only as it is written.
+Facts: math-verify takes "1728" for "1331 and 1728" and "12:00" for "1:00"; lists are therefore compared item by item, and what
+has a colon only as it is written.
 """
 
 import re
@@ -40,7 +40,7 @@ def maths(prediction: str, truth: str, equal: Equal) -> float:
 
 
 def marked_answer(text: str) -> str | None:
-    r"""What stands in the one `\boxed{…}`, or the whole text if there is none. None if it is empty, unclosed, or one of several."""
+    r"""What stands in the one `\boxed{…}`, or the whole text without any. None if it is empty, unclosed, or one of several."""
     if r"\boxed" not in text:
         return text.strip() or None
     if text.count(r"\boxed") > 1:

@@ -2,8 +2,8 @@
 
 What it is: `MathsPool`, for the parent, and the child's loop (`python -m kimivl.score.maths_pool`).
 What it is not: a judgement; a child that died, hung or ran out of memory says "not equal".
-Why processes: "9^9^9^9" costs seconds and gigabytes, and math-verify's own time-outs work in a main thread only. A child reads one
-JSON line a question, so that nothing of a question is ever executed.
+Why processes: "9^9^9^9" costs seconds and gigabytes, and math-verify's own time-outs work in a main thread only. A child reads
+one JSON line a question, so that nothing of a question is ever executed.
 """
 
 import json
