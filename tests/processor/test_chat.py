@@ -11,7 +11,7 @@ from kimivl.processor.chat import CHAT_TEMPLATE, SUPERVISED, Provenance, render_
 from kimivl.processor.messages import ImagePart, Message, TextPart
 from kimivl.processor.tokenizer import SLOT_NAMES, SPLIT_PATTERN
 
-STRUCTURE, ROLE, SYSTEM, USER, ANSWER, MEDIA, DOCUMENT = Provenance
+STRUCTURE, ROLE, SYSTEM, USER, ANSWER, MEDIA, DOCUMENT, GIVEN = Provenance
 IMAGE = ImagePart(Path("never-opened.png"))
 DEFAULT = "<|im_system|>system<|im_middle|>You are a helpful assistant<|im_end|>"
 
@@ -228,3 +228,14 @@ def test_the_jinja_template_knows_an_image_by_its_key_too(tokenizer):
         assert rendered == (
             f"{DEFAULT}<|im_user|>user<|im_middle|><|media_start|>image<|media_content|><|media_pad|><|media_end|>?<|im_end|>"
         )
+
+
+def test_what_is_not_learned_is_read_as_it_stands_and_never_a_target(tokenizer):
+    """A planted error and its correction: same ids as without the mark, apart from merges across its borders."""
+    parts = (TextPart("total 7 "), TextPart("wait ", learned=False), TextPart("total 8"))
+    rendered = render_chat([user(TextPart("add")), Message("assistant", parts)], tokenizer, [])
+    texts = [tokenizer.encode(part.text) for part in parts]
+    answer = [id for id, source in zip(rendered.ids, rendered.provenance) if source in (ANSWER, GIVEN)]
+    assert answer == sum(texts, [])
+    assert [id for id, source in zip(rendered.ids, rendered.provenance) if source == GIVEN] == texts[1]
+    assert GIVEN not in SUPERVISED

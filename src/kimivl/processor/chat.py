@@ -9,7 +9,7 @@ Facts: `reference/model.md` §5.2 for the grammar (no BOS, no newlines, an injec
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from kimivl.processor.messages import ImagePart, Message, Part, Role, TextPart
@@ -56,6 +56,7 @@ class Provenance(IntEnum):
     ANSWER = 4
     MEDIA = 5  # image placeholders; their embeddings are replaced by image features
     DOCUMENT = 6
+    GIVEN = 7  # text of an answer or a document that is read and not learned
 
 
 SUPERVISED = frozenset({Provenance.STRUCTURE, Provenance.ANSWER, Provenance.DOCUMENT})
@@ -136,7 +137,7 @@ class _Writer:
             if isinstance(part, ImagePart):
                 self.image(next(self.image_tokens))
             else:
-                self.text(part.text, provenance, part.spelled)
+                self.text(part.text, provenance if part.learned else Provenance.GIVEN, part.spelled)
 
     def image(self, tokens: int) -> None:
         self.structure("<|media_start|>")
@@ -157,8 +158,8 @@ def _joined(parts: Sequence[Part]) -> list[Part]:
     joined: list[Part] = []
     for part in parts:
         last = joined[-1] if joined else None
-        if isinstance(part, TextPart) and isinstance(last, TextPart) and part.spelled == last.spelled:
-            joined[-1] = TextPart(last.text + part.text, part.spelled)
+        if isinstance(part, TextPart) and isinstance(last, TextPart) and replace(part, text=last.text) == last:
+            joined[-1] = replace(last, text=last.text + part.text)
         else:
             joined.append(part)
     return joined

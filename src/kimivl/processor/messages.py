@@ -20,10 +20,14 @@ ROLES: tuple[str, ...] = get_args(Role)
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """Plain text. `spelled` text is written byte by byte, so that reading it is a choice among letters."""
+    """Plain text. `spelled` text is written byte by byte, so that reading it is a choice among letters.
+
+    What is not `learned` is read and never a target, for instance the planted error that an answer goes on to correct.
+    """
 
     text: str
     spelled: bool = False
+    learned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,8 @@ def read_parts(content: Any, folder: Path, where: str) -> tuple[Part, ...]:
     """The `content` of a message or of a document.
 
     Args:
-        content: a string, or a list of `{"type": "text", "text": str, "spelled"?: bool}` and `{"type": "image", "image": str}`.
+        content: a string, or a list of `{"type": "text", "text": str, "spelled"?: bool, "learned"?: bool}` and
+            `{"type": "image", "image": str}`.
         folder, where: as in `read_messages`.
     Errors: ValueError naming `where`, the part and the key. Files are not opened here.
     """
@@ -93,11 +98,11 @@ def read_parts(content: Any, folder: Path, where: str) -> tuple[Part, ...]:
 def _read_part(part: Any, folder: Path, where: str) -> Part:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if kind == "text":
-        _check_keys(part, {"type", "text"}, {"spelled"}, where)
-        text, spelled = part["text"], part.get("spelled", False)
-        if not isinstance(text, str) or not isinstance(spelled, bool):
-            raise ValueError(f'{where}: "text" must be a string and "spelled" true or false')
-        return TextPart(text, spelled)
+        _check_keys(part, {"type", "text"}, {"spelled", "learned"}, where)
+        text, spelled, learned = part["text"], part.get("spelled", False), part.get("learned", True)
+        if not isinstance(text, str) or not isinstance(spelled, bool) or not isinstance(learned, bool):
+            raise ValueError(f'{where}: "text" must be a string, "spelled" and "learned" true or false')
+        return TextPart(text, spelled, learned)
     if kind == "image":
         _check_keys(part, {"type", "image"}, set(), where)
         if not isinstance(part["image"], str) or not part["image"]:

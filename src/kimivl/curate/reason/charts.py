@@ -1,0 +1,79 @@
+"""Charts: read every bar first, then compute: the spread, the sum of two bars, how many are above a value."""
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from kimivl.curate.reason.problem import Problem, Solution, Step, noisy, tile
+
+BAR, UNIT, TALLEST = 16, 5, 9
+NAMES = "abcdefgh"
+
+
+def charts(rng: np.random.Generator, bars: int) -> Problem:
+    """A chart of `bars` bars of 1 to 9 units. Raises: ValueError for more bars than names."""
+    if not 2 <= bars <= len(NAMES):
+        raise ValueError(f"a chart has 2 to {len(NAMES)} bars, got {bars}")
+    heights = rng.integers(1, TALLEST + 1, bars).tolist()
+    question, compute = _asked(bars, rng)
+
+    def careless(rng: np.random.Generator) -> Solution:
+        place = int(rng.integers(bars))
+        return _solved([*heights[:place], _off(heights[place], rng), *heights[place + 1 :]], compute, rng)
+
+    return Problem("charts", _drawn(heights, rng), question, bars, _solved(heights, compute, rng), careless)
+
+
+Compute = Callable[[list[int]], tuple[str, int]]  # heights → (the sum in words, its value)
+
+
+def _asked(bars: int, rng: np.random.Generator) -> tuple[str, Compute]:
+    kind = int(rng.integers(3))
+    first, second = sorted(int(n) for n in rng.permutation(bars)[:2])
+    limit = int(rng.integers(2, TALLEST))
+
+    def spread(heights: list[int]) -> tuple[str, int]:
+        return f"{max(heights)} - {min(heights)}", max(heights) - min(heights)
+
+    def total(heights: list[int]) -> tuple[str, int]:
+        return f"{heights[first]} + {heights[second]}", heights[first] + heights[second]
+
+    def above(heights: list[int]) -> tuple[str, int]:
+        names = [name for name, height in zip(NAMES, heights) if height > limit]
+        return " ".join(names) or "none", len(names)
+
+    questions: list[tuple[str, Compute]] = [
+        ("How much taller is the tallest bar than the shortest?", spread),
+        (f"What is {NAMES[first]} plus {NAMES[second]}?", total),
+        (f"How many bars are taller than {limit}?", above),
+    ]
+    return questions[kind]
+
+
+def _solved(heights: list[int], compute: Compute, rng: np.random.Generator) -> Solution:
+    steps = [Step("plan", f"read {len(heights)} bars")]
+    steps += [Step("work", f"{name} {height}", (f"{name} {_off(height, rng)}",)) for name, height in zip(NAMES, heights)]
+    words, value = compute(heights)
+    return Solution((*steps, Step("work", f"{words} = {value}", (f"{words} = {value + 1}",))), str(value))
+
+
+def _off(height: int, rng: np.random.Generator) -> int:
+    """A height that is misread by one."""
+    return height + (1 if height == 1 or (height < TALLEST and rng.random() < 0.5) else -1)
+
+
+def _drawn(heights: list[int], rng: np.random.Generator) -> Image.Image:
+    """Bars on a scale with a line at every unit, their names below."""
+    bottom = UNIT * (TALLEST + 1)
+    picture = Image.new("RGB", (BAR * len(heights), bottom + 3 + BAR), (250, 250, 250))
+    draw = ImageDraw.Draw(picture)
+    for unit in range(TALLEST + 1):
+        draw.line([(0, bottom - unit * UNIT), (picture.width, bottom - unit * UNIT)], fill=(205, 205, 205))
+    for place, height in enumerate(heights):
+        color = tuple(rng.integers(30, 170, 3).tolist())
+        draw.rectangle([place * BAR + 3, bottom - height * UNIT, (place + 1) * BAR - 4, bottom], fill=color)
+    picture = noisy(picture, rng, 4.0)
+    for place in range(len(heights)):
+        picture.paste(tile(NAMES[place], BAR, rng), (place * BAR, bottom + 3))
+    return picture

@@ -1,0 +1,78 @@
+"""Paths: a grid of arrows; start at the marked field, follow the arrows for some hops, say the letter of the field you reach.
+
+Fields are named by column and row, "c2". The picture has a margin with these names, so that nothing must be counted.
+"""
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from kimivl.curate.reason.problem import Problem, Solution, Step, laid_out, noisy, tile
+
+SIDE = 16
+COLUMNS = "abcdefg"
+MOVES = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
+
+
+def paths(rng: np.random.Generator, hops: int, size: int = 5) -> Problem:
+    """A path of `hops` arrows on a grid of `size` by `size` fields; it never leaves the grid."""
+    grid = [[_inward(column, row, size, rng) for column in range(size)] for row in range(size)]
+    start = (int(rng.integers(size)), int(rng.integers(size)))
+
+    def careless(rng: np.random.Generator) -> Solution:
+        column, row = _fields(grid, start, hops)[int(rng.integers(hops))]
+        misread = [list(line) for line in grid]
+        misread[row][column] = _inward(column, row, size, rng, but=grid[row][column])
+        return _solved(misread, start, hops, rng)
+
+    question = f"Start at the gray field and follow the arrows for {hops} hops. Which field do you reach?"
+    return Problem("paths", _drawn(grid, start, rng), question, hops, _solved(grid, start, hops, rng), careless)
+
+
+def _fields(grid: list[list[str]], start: tuple[int, int], hops: int) -> list[tuple[int, int]]:
+    """The fields of a path from its start, hops + 1 of them."""
+    fields = [start]
+    for _ in range(hops):
+        (column, row), (dx, dy) = fields[-1], MOVES[grid[fields[-1][1]][fields[-1][0]]]
+        fields.append((column + dx, row + dy))
+    return fields
+
+
+def _solved(grid: list[list[str]], start: tuple[int, int], hops: int, rng: np.random.Generator) -> Solution:
+    fields = _fields(grid, start, hops)
+    steps = [Step("plan", f"{hops} hops from {_name(*start)}")]
+    for (column, row), reached in zip(fields, fields[1:]):
+        slip = _inward(column, row, len(grid), rng, but=grid[row][column])
+        missed = _name(column + MOVES[slip][0], row + MOVES[slip][1])
+        steps.append(Step("work", f"{grid[row][column]} {_name(*reached)}", (f"{slip} {missed}",)))
+    return Solution(tuple(steps), _name(*fields[-1]))
+
+
+def _inward(column: int, row: int, size: int, rng: np.random.Generator, but: str = "") -> str:
+    """A direction that stays on the grid, and is not `but`."""
+    inside = [name for name, (dx, dy) in MOVES.items() if 0 <= column + dx < size and 0 <= row + dy < size]
+    allowed = [name for name in inside if name != but]
+    return allowed[int(rng.integers(len(allowed)))]
+
+
+def _name(column: int, row: int) -> str:
+    return f"{COLUMNS[column]}{row + 1}"
+
+
+def _drawn(grid: list[list[str]], start: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+    head = [Image.new("RGB", (SIDE, SIDE), "white"), *(tile(COLUMNS[column], SIDE, rng) for column in range(len(grid)))]
+    rows = [
+        [tile(str(row + 1), SIDE, rng), *(_arrow(move, (column, row) == start, rng) for column, move in enumerate(line))]
+        for row, line in enumerate(grid)
+    ]
+    return laid_out([head, *rows])
+
+
+def _arrow(move: str, marked: bool, rng: np.random.Generator) -> Image.Image:
+    picture = Image.new("RGB", (SIDE, SIDE), (170, 170, 170) if marked else (250, 250, 250))
+    dx, dy = MOVES[move]
+    middle = np.array([SIDE / 2, SIDE / 2]) + rng.uniform(-0.7, 0.7, 2)
+    along, across = np.array([dx, dy]) * SIDE * 0.36, np.array([-dy, dx]) * SIDE * 0.26
+    draw = ImageDraw.Draw(picture)
+    draw.line([tuple((middle - along).tolist()), tuple(middle.tolist())], fill=(20, 20, 20), width=2)
+    draw.polygon([tuple(corner.tolist()) for corner in (middle + along, middle + across, middle - across)], fill=(20, 20, 20))
+    return noisy(picture, rng, 6.0)

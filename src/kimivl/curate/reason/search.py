@@ -1,0 +1,57 @@
+"""Search: number tiles and a target; find the two tiles that add up to it. The thought tries pairs, judges each, and goes back.
+
+How many trials it takes is luck, so thoughts have many lengths, and a longer budget finds more.
+"""
+
+from itertools import combinations
+
+import numpy as np
+
+from kimivl.curate.reason.problem import Problem, Solution, Step, laid_out, tile
+
+SIDE = 16
+LARGEST = 9
+
+
+def search(rng: np.random.Generator, count: int) -> Problem:
+    """A problem of `count` different digits of which exactly one pair adds up to the target.
+
+    Raises: ValueError for fewer than 3 or more than 7 tiles.
+    """
+    if not 3 <= count <= 7:
+        raise ValueError(f"a search has 3 to 7 tiles, got {count}")
+    numbers, target = _drawn_numbers(rng, count)
+    solution = _solved(numbers, target, rng)
+
+    def careless(rng: np.random.Generator) -> Solution:
+        place = int(rng.integers(count))
+        return _solved([*numbers[:place], numbers[place] % LARGEST + 1, *numbers[place + 1 :]], target, rng)
+
+    picture = laid_out([[tile(str(number), SIDE, rng) for number in numbers]])
+    question = f"Which two numbers add up to {target}? Say the smaller one first."
+    trials = sum(step.behaviour == "explore" for step in solution.steps)
+    return Problem("search", picture, question, trials, solution, careless)
+
+
+def _solved(numbers: list[int], target: int, rng: np.random.Generator) -> Solution:
+    """Pairs in any order until one fits; who has misread a number may find none, and answers with the last pair."""
+    pairs = list(combinations(numbers, 2))
+    steps = [Step("plan", f"which two make {target}")]
+    for place in rng.permutation(len(pairs)):
+        low, high = sorted(pairs[place])
+        total = low + high
+        steps.append(Step("explore", f"{low} + {high} = {total}", (f"{low} + {high} = {total + 1}",)))
+        steps.append(Step("evaluate", "yes" if total == target else "no"))
+        if total == target:
+            break
+    return Solution(tuple(steps), f"{low} {high}")
+
+
+def _drawn_numbers(rng: np.random.Generator, count: int) -> tuple[list[int], int]:
+    """Different digits, and a target that one pair makes."""
+    while True:
+        numbers = [int(n) for n in rng.permutation(LARGEST)[:count] + 1]
+        sums = [first + second for first, second in combinations(numbers, 2)]
+        alone = [total for total in sums if sums.count(total) == 1]
+        if alone:
+            return numbers, alone[int(rng.integers(len(alone)))]

@@ -1,0 +1,58 @@
+"""A thought in words: plan, work, trials and judgements, sometimes a slip that is noticed and mended, then the answer.
+
+What it is: `trajectory`, the answer to a problem as the parts of a chat turn, and `Habits`, how often a solver slips.
+Why slips: a thought that never errs teaches nothing about errors. A planted slip is read and not learned; what is learned is to
+notice it ("wait") and to write the right line. Careless thoughts mostly end wrong; verification drops them, or a small share is
+kept on purpose, so that reinforcement learning finds something to repair.
+Facts: the four behaviours are the paper's (§2.4): planning, evaluation, reflection, exploration.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kimivl.curate.reason.problem import Problem, Step
+from kimivl.curate.records import Part, text
+from kimivl.processor.thoughts import CLOSE, OPEN
+
+WAIT = "wait"
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How often things go wrong.
+
+    Args:
+        slips: share of the lines in which a slip is written, noticed and mended.
+        careless: share of the thoughts that misread one thing of the picture and go on from there.
+        truncated: share of the thoughts that break off somewhere and answer all the same, so that a thought may be closed from
+            outside.
+    Raises: ValueError for shares that are none.
+    """
+
+    slips: float = 0.12
+    careless: float = 0.0
+    truncated: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(0 <= share <= 1 for share in (self.slips, self.careless, self.truncated)):
+            raise ValueError(f"shares lie from 0 to 1: {self}")
+
+
+def trajectory(problem: Problem, habits: Habits, rng: np.random.Generator) -> list[Part]:
+    """'◁think▷ line, line … ◁/think▷ answer' as parts. Lines are spelled, so that every digit is a token of its own."""
+    solution = problem.careless(rng) if rng.random() < habits.careless else problem.solution
+    steps = solution.steps
+    if rng.random() < habits.truncated:
+        steps = steps[: int(rng.integers(1, len(steps) + 1))]
+    parts = [text(OPEN)]
+    for step in steps:
+        parts += _line(step, habits, rng)
+    return [*parts, text(CLOSE), text(solution.answer, spelled=True)]
+
+
+def _line(step: Step, habits: Habits, rng: np.random.Generator) -> list[Part]:
+    if not step.slips or rng.random() >= habits.slips:
+        return [text(f"{step.text}\n", spelled=True)]
+    slip = step.slips[int(rng.integers(len(step.slips)))]
+    return [{**text(f"{slip} ", spelled=True), "learned": False}, text(f"{WAIT}\n{step.text}\n", spelled=True)]

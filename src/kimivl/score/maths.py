@@ -1,0 +1,86 @@
+r"""Whether an answer is mathematically the expected one: "1/2" is "0.5" is "\frac{1}{2}".
+
+What it is: `maths`. Cheap comparisons come first; only where they disagree a child process asks math-verify (`maths_pool.py`).
+What it is not: a search for the truth in what was written. What counts is the one `\boxed{…}`, or the whole text without any; two
+boxes, an empty one, or a text much longer than the truth are wrong, because a policy that is rewarded for them stops solving.
+Facts: math-verify takes "1728" for "1331 and 1728" and "12:00" for "1:00"; lists are therefore compared item by item, and what
+has a colon only as it is written.
+"""
+
+import re
+from collections.abc import Callable
+
+from kimivl.score.number import parse_number
+
+Equal = Callable[[str, str], bool]  # (answer, truth): whether the two expressions are equal
+
+SLACK = 64  # characters beyond four times the truth
+_SEPARATOR = re.compile(r"\s*(?:[,;]|\band\b|\bor\b)\s*")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+
+
+def maths(prediction: str, truth: str, equal: Equal) -> float:
+    """1.0 if the answer equals the truth, else 0.0.
+
+    Args:
+        equal: decides what plain comparison cannot, for example `MathsPool.equal`.
+    """
+    answer = marked_answer(prediction)
+    if answer is None or len(answer) > 4 * len(truth) + SLACK:
+        return 0.0
+    given, right = items(answer), items(truth)
+    if len(given) != len(right):
+        return 0.0
+    for item in right:  # in any order, each once
+        found = next((place for place, other in enumerate(given) if _same(other, item, equal)), None)
+        if found is None:
+            return 0.0
+        del given[found]
+    return 1.0
+
+
+def marked_answer(text: str) -> str | None:
+    r"""What stands in the one `\boxed{…}`, or the whole text without any. None if it is empty, unclosed, or one of several."""
+    if r"\boxed" not in text:
+        return text.strip() or None
+    if text.count(r"\boxed") > 1:
+        return None
+    start = text.index(r"\boxed") + len(r"\boxed")
+    if text[start : start + 1] != "{":
+        return None
+    depth = 0
+    for place in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if depth == 0:
+            return text[start + 1 : place].strip() or None
+    return None
+
+
+def items(text: str) -> list[str]:
+    """The entries of a list or set, "1, 2 and 3"; commas inside brackets and between thousands do not separate."""
+    text = _THOUSANDS.sub("", text.strip().strip("$").strip())
+    for opening, closing in ((r"\{", r"\}"), ("{", "}")):
+        if text.startswith(opening) and text.endswith(closing):
+            text = text[len(opening) : -len(closing)]
+    entries, depth, start = [], 0, 0
+    for match in re.finditer(r"[(\[{]|[)\]}]|" + _SEPARATOR.pattern, text):
+        if match[0] in ("(", "[", "{"):
+            depth += 1
+        elif match[0] in (")", "]", "}"):
+            depth -= 1
+        elif depth == 0:
+            entries.append(text[start : match.start()])
+            start = match.end()
+    return [entry.strip() for entry in (*entries, text[start:]) if entry.strip()]
+
+
+def _same(answer: str, truth: str, equal: Equal) -> bool:
+    plain, expected = (re.sub(r"\s+", "", side).removesuffix(".") for side in (answer, truth))
+    if plain == expected:
+        return True
+    if ":" in plain or ":" in expected:
+        return False
+    value, right = parse_number(answer), parse_number(truth)
+    if value is not None and right is not None and "%" not in answer + truth:
+        return value == right
+    return equal(answer, truth)

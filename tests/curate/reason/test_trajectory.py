@@ -1,0 +1,61 @@
+"""Thoughts in words: slips are read and not learned, what breaks off still answers, careless ones answer what they read."""
+
+import numpy as np
+import pytest
+
+from kimivl.curate.reason.totals import totals
+from kimivl.curate.reason.trajectory import WAIT, Habits, trajectory
+from kimivl.curate.records import rng_for
+from kimivl.processor.thoughts import split_thought
+
+PROBLEM = totals(rng_for(0, "totals"), 8)
+
+
+def written(parts, learned_only=False) -> str:
+    return "".join(part["text"] for part in parts if part.get("learned", True) or not learned_only)
+
+
+def test_without_slips_it_is_the_solution():
+    thought, answer = split_thought(written(trajectory(PROBLEM, Habits(slips=0), rng_for(0, "x"))))
+    assert thought.splitlines() == [step.text for step in PROBLEM.solution.steps] and answer == PROBLEM.solution.answer
+
+
+def test_a_slip_is_followed_by_its_mending_and_is_no_target():
+    parts = trajectory(PROBLEM, Habits(slips=1), rng_for(0, "x"))
+    planted = [part["text"].strip() for part in parts if not part.get("learned", True)]
+    work = [step for step in PROBLEM.solution.steps if step.slips]
+    assert len(planted) == len(work) and all(slip in step.slips for slip, step in zip(planted, work))
+    lines = split_thought(written(parts, learned_only=True))[0].splitlines()
+    assert lines == [PROBLEM.solution.steps[0].text, *(line for step in work for line in (WAIT, step.text))]
+
+
+def test_slips_come_at_their_share():
+    planted = total = 0
+    for number in range(200):
+        parts = trajectory(PROBLEM, Habits(slips=0.2), rng_for(0, "share", number))
+        planted += sum(not part.get("learned", True) for part in parts)
+        total += 8
+    assert planted / total == pytest.approx(0.2, abs=4 * (0.2 * 0.8 / total) ** 0.5)
+
+
+def test_what_breaks_off_keeps_its_beginning_and_the_true_answer():
+    lengths = set()
+    for number in range(60):
+        thought, answer = split_thought(written(trajectory(PROBLEM, Habits(slips=0, truncated=1), rng_for(0, "cut", number))))
+        lines = thought.splitlines()
+        assert lines == [step.text for step in PROBLEM.solution.steps][: len(lines)] and answer == PROBLEM.solution.answer
+        lengths.add(len(lines))
+    assert lengths == set(range(1, 10))
+
+
+def test_a_careless_thought_ends_where_its_reading_leads():
+    for number in range(30):
+        thought, answer = split_thought(written(trajectory(PROBLEM, Habits(slips=0, careless=1), rng_for(0, "c", number))))
+        assert str(sum(int(line.split()[1]) for line in thought.splitlines()[1:]) % 10) == answer != PROBLEM.solution.answer
+
+
+def test_shares_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        Habits(slips=1.2)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        Habits(truncated=float(np.nan))

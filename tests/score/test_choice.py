@@ -1,0 +1,24 @@
+"""One letter is an answer, however it is put; two are none."""
+
+import pytest
+
+from kimivl.score.choice import choice, parse_choice
+
+
+@pytest.mark.parametrize(
+    "text", ["B", "(B)", "B.", " B) ", "B. a red circle", "(B) a cat", "B: A cat", "The answer is B.", "answer: (b)", "Option B"]
+)
+def test_ways_to_choose(text):
+    assert parse_choice(text) == "B" and choice(text, "b") == 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "A or B", "A, B", "B and C", "AB", "b", "neither", "B. or C", "ABCD", "The answer is B or C.", "All of the above"],
+)
+def test_none_or_several_are_no_choice(text):
+    assert parse_choice(text) is None and choice(text, "B") == 0.0
+
+
+def test_another_letter_is_wrong():
+    assert choice("C", "B") == 0.0
