@@ -116,7 +116,7 @@ def test_a_line_that_is_no_record_is_named(line, words):
         ({"content": ["x"]}, "part 0: a part is"),
         ({"content": [{"type": "text"}]}, r"part 0: lacks \['text'\]"),
         ({"content": [{"type": "text", "text": 3}]}, 'part 0: "text" must be a string'),
-        ({"content": [{"type": "text", "text": "x", "spelled": 1}]}, '"spelled" true or false'),
+        ({"content": [{"type": "text", "text": "x", "spelled": 1}]}, '"spelled" and "learned" true or false'),
         ({"content": [{"type": "text", "text": "x", "speled": True}]}, r"unknown keys \['speled'\]; the keys are"),
         ({"content": [{"type": "image", "image": ""}]}, 'part 0: "image" must be the path of one image file'),
         ({"content": [{"type": "image", "image": ["a.png"]}]}, 'part 0: "image" must be the path of one image file'),

@@ -40,12 +40,14 @@ def test_a_tall_matrix_is_the_transposed_wide_one(shape):
     torch.testing.assert_close(tall, wide.mT, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2e-2), (torch.float32, 5e-6)])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_stack_gives_the_bits_of_its_matrices_one_by_one(shape, dtype):
+def test_a_stack_gives_its_matrices_one_by_one(shape, dtype, rounding):
+    """Up to the order of sums, which on some processors depends on the number of matrices."""
     stack = gaussian(2, 3, *shape)
     one_by_one = [orthogonalize(m, dtype=dtype) for m in stack.flatten(0, 1)]
-    assert torch.equal(orthogonalize(stack, dtype=dtype), torch.stack(one_by_one).view(stack.shape))
+    found = orthogonalize(stack, dtype=dtype)
+    torch.testing.assert_close(found.float(), torch.stack(one_by_one).view(stack.shape).float(), atol=rounding, rtol=0)
 
 
 def test_a_zero_matrix_stays_zero_and_leaves_its_neighbours_alone():

@@ -50,7 +50,7 @@ def test_a_thought_that_was_cut_off_leaves_an_empty_turn():
     assert forget_thoughts([turn("assistant", f"{OPEN}and then"), turn("user", "r")])[0].parts == ()
 
 
-def test_pictures_in_an_answer_stay():
+def test_pictures_in_an_answer_stay_and_those_in_a_thought_go():
     picture = ImagePart(Image.new("RGB", (2, 2)))
-    answer = Message("assistant", (TextPart(f"{OPEN}a{CLOSE}"), picture, TextPart("b")))
+    answer = Message("assistant", (TextPart(f"{OPEN}a"), picture, TextPart(CLOSE), picture, TextPart("b")))
     assert forget_thoughts([answer, turn("user", "r")])[0].parts == (picture, TextPart("b"))

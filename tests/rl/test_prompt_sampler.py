@@ -69,5 +69,11 @@ def test_impossible_calls_are_refused():
         sampler.load_state({"success": {"x": 1.0}, "failed_groups": {"x": 0}})
 
 
+@pytest.mark.parametrize("fault", [{"floor": 0.0}, {"floor": 1.5}, {"memory": -0.1}, {"give_up_after": 0}, {"warm_up": -1}])
+def test_rules_without_a_meaning_are_refused(fault):
+    with pytest.raises(ValueError, match=next(iter(fault))):
+        SamplingRules(**fault)
+
+
 def test_groups_that_teach_nothing_are_told_apart():
     assert passed_shares([[True, True], [False, False], [False, False], [True, False]]) == {"all_right": 0.25, "all_wrong": 0.5}

@@ -6,7 +6,22 @@ from kimivl.score.choice import choice, parse_choice
 
 
 @pytest.mark.parametrize(
-    "text", ["B", "(B)", "B.", " B) ", "B. a red circle", "(B) a cat", "B: A cat", "The answer is B.", "answer: (b)", "Option B"]
+    "text",
+    [
+        "B",
+        "(B)",
+        "B.",
+        " B) ",
+        "B. a red circle",
+        "(B) a cat",
+        "B: A cat",
+        "The answer is B.",
+        "answer: (b)",
+        "Option B",
+        "B. vitamin B",
+        "B: I see",
+        "The answer is B. a red circle",
+    ],
 )
 def test_ways_to_choose(text):
     assert parse_choice(text) == "B" and choice(text, "b") == 1.0
@@ -14,7 +29,24 @@ def test_ways_to_choose(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "A or B", "A, B", "B and C", "AB", "b", "neither", "B. or C", "ABCD", "The answer is B or C.", "All of the above"],
+    [
+        "",
+        "A or B",
+        "A, B",
+        "B and C",
+        "AB",
+        "b",
+        "neither",
+        "B. or C",
+        "ABCD",
+        "The answer is B or C.",
+        "All of the above",
+        "options",
+        "Answers",
+        "choices",
+        "B. A",
+        "B. the same as D",
+    ],
 )
 def test_none_or_several_are_no_choice(text):
     assert parse_choice(text) is None and choice(text, "B") == 0.0

@@ -108,5 +108,16 @@ def test_what_is_marked_is_the_one_box():
 
 
 def test_lists_are_cut_outside_brackets_only():
-    assert items("1,000, 2 and (3, 4)") == ["1000", "2", "(3, 4)"]
+    assert items("1,000, 2 and (3,100)") == ["1,000", "2", "(3,100)"]
     assert items(r"\{1, 2\}") == ["1", "2"] and items("") == []
+    assert items(r"\{1,200\}") == ["1", "200"] and items("{5,100, 7}") == ["5", "100", "7"]  # a set has no thousands
+    assert items("{1}/{2}") == ["{1}/{2}"]
+
+
+@pytest.mark.parametrize(("answer", "truth"), [("(3,100)", "(3, 100)"), ("[0,100)", "[0, 100)"), (r"\{1,200\}", r"\{200,1\}")])
+def test_brackets_are_compared_without_their_spaces(answer, truth):
+    assert maths(answer, truth, never) == 1.0
+
+
+def test_a_point_is_not_a_number():
+    assert maths("(10100)", "(10,100)", lambda answer, truth: False) == 0.0

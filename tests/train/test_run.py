@@ -96,8 +96,8 @@ def test_only_the_stages_that_are_not_finished_are_trained(finished, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "difference"),
     [
-        ({"seed": 4}, 'there "seed": 3, here "seed": 4,'),
-        ({"steps": 9}, 'there "steps": 3, here "steps": 9,'),
+        ({"seed": 4}, 'there "seed": 3, here "seed": 4'),
+        ({"steps": 9}, 'there "steps": 3, here "steps": 9'),
         ({"held_out_text": {"source": "text"}}, 'there "held_out_text": null, here "held_out_text": {'),
     ],
 )

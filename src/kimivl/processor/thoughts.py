@@ -2,6 +2,7 @@
 
 What it is: `split_thought` for what a model wrote, and `forget_thoughts` for the history that it reads next.
 What it is not: special tokens. The markers are plain text in the vocabulary, so that a model without thinking can read them.
+Training and chat call it from the long-CoT stage on (#6).
 Facts: `reference/model.md` §5.3. A thought that was never closed has no answer. Earlier thoughts are not read again: training and
 chat must agree on that, or every turn after the first looks new to the model.
 """
@@ -39,13 +40,18 @@ def forget_thoughts(messages: Sequence[Message]) -> list[Message]:
 
 
 def _behind_thought(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """What stands behind the closing marker, which may lie across parts; nothing if an opened thought is not closed."""
+    """What stands behind the closing marker, which may lie across parts; nothing if an opened thought is not closed.
+
+    Pictures inside the thought go with it.
+    """
     text = "".join(part.text for part in parts if isinstance(part, TextPart))
     if OPEN not in text and CLOSE not in text:
         return tuple(parts)
     dropped = text.index(CLOSE) + len(CLOSE) if CLOSE in text else len(text)
     kept: list[Part] = []
     for part in parts:
+        if not isinstance(part, TextPart) and dropped > 0:
+            continue
         if isinstance(part, TextPart):
             dropped, rest = max(0, dropped - len(part.text)), part.text[dropped:]
             if not kept:

@@ -25,8 +25,10 @@ class SamplingRules:
         easy_first: iterations over which the curriculum opens, from the easiest quarter to all problems; 0 opens it at once.
         floor: least chance of failure that a problem is drawn with.
         memory: weight of the old success rate when a group is seen, the rest is the new group's.
-        give_up_after: groups without one success after which a problem is quarantined: drawn as the solved ones are, and listed.
+        give_up_after: groups in a row without one success after which a problem is quarantined: drawn as the solved ones are, and
+            listed.
         uniform: every problem equally likely, for comparison.
+    Raises: ValueError for values without a meaning.
     """
 
     warm_up: int = 0
@@ -35,6 +37,12 @@ class SamplingRules:
     memory: float = 0.7
     give_up_after: int = 5
     uniform: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.floor <= 1 or not 0 <= self.memory <= 1:
+            raise ValueError(f"floor lies above 0 and up to 1, memory from 0 to 1: {self}")
+        if min(self.warm_up, self.easy_first) < 0 or self.give_up_after < 1:
+            raise ValueError(f"warm_up and easy_first are at least 0, give_up_after at least 1: {self}")
 
 
 class PromptSampler:
@@ -69,14 +77,14 @@ class PromptSampler:
         return [open_names[place] for place in rng.choice(len(open_names), count, replace=False, p=weights / weights.sum())]
 
     def update(self, name: str, successes: int, tries: int) -> None:
-        """Takes a finished group into the table."""
+        """Takes a finished group of at least one try into the table."""
         rate = successes / tries
         self.success[name] = self.rules.memory * self.success[name] + (1 - self.rules.memory) * rate
         self.failed_groups[name] = 0 if successes else self.failed_groups[name] + 1
 
     @property
     def quarantined(self) -> list[str]:
-        """Problems that were never solved: too hard so far, or with a wrong truth. Worth a look."""
+        """Problems that failed many groups in a row: too hard so far, or with a wrong truth. Worth a look."""
         return [name for name in self.names if self.failed_groups[name] >= self.rules.give_up_after]
 
     def state(self) -> dict[str, Any]:

@@ -8,18 +8,24 @@ import re
 
 _ALONE = re.compile(r"\(?([A-Z])\)?[.:)]?")
 _WITH_TEXT = re.compile(r"\(?([A-Z])(?:\)|[.:])\s+(?P<text>.*)", re.DOTALL)
-_SENTENCE = re.compile(r"(?:the\s+)?(?:correct\s+)?(?:answer|choice|option)(?:\s+is)?\s*:?\s*\(?([A-Z])\)?\.?", re.IGNORECASE)
-_LETTER = re.compile(r"(?<![\w'’-])\(?([B-Z])\)?(?![\w'’-])")  # without A, which is a word
+_SENTENCE = re.compile(
+    r"(?:the\s+)?(?:correct\s+)?(?:answer|choice|option)(?:\s+is)?(?:\s*:\s*|\s+)\(?([A-Z])\)?(?:\.|[.:]\s+(?P<text>.*))?",
+    re.IGNORECASE | re.DOTALL,
+)
+_LETTER = re.compile(r"(?<![\w'’-])\(?([A-Z])\)?(?![\w'’-])")
+_WORDS = {"A", "I"}  # letters that are words as well
 
 
 def parse_choice(text: str) -> str | None:
     """The chosen letter; None unless exactly one is named."""
     text = text.strip()
-    for pattern in (_ALONE, _SENTENCE):
-        if match := pattern.fullmatch(text):
-            return match[1].upper()
-    if (match := _WITH_TEXT.fullmatch(text)) and not _LETTER.search(match["text"]):
-        return match[1]
+    for pattern in (_ALONE, _SENTENCE, _WITH_TEXT):
+        match = pattern.fullmatch(text)
+        if match is None:
+            continue
+        letter, said = match[1].upper(), (match.groupdict().get("text") or "").strip()
+        others = {found[1] for found in _LETTER.finditer(said)} - {letter}
+        return None if others - _WORDS or _ALONE.fullmatch(said) else letter
     return None
 
 

@@ -15,8 +15,10 @@ from kimivl.score.number import parse_number
 Equal = Callable[[str, str], bool]  # (answer, truth): whether the two expressions are equal
 
 SLACK = 64  # characters beyond four times the truth
-_SEPARATOR = re.compile(r"\s*(?:[,;]|\band\b|\bor\b)\s*")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+# Brackets, numbers with thousands separators, and what stands between the entries of a list.
+_PIECE = re.compile(
+    r"(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<grouped>(?<!\d)(?<!\d,)\d{1,3}(?:,\d{3})+(?!\d|,\d))|\s*(?:[,;]|\band\b|\bor\b)\s*"
+)
 
 
 def maths(prediction: str, truth: str, equal: Equal) -> float:
@@ -57,21 +59,36 @@ def marked_answer(text: str) -> str | None:
 
 
 def items(text: str) -> list[str]:
-    """The entries of a list or set, "1, 2 and 3"; commas inside brackets and between thousands do not separate."""
-    text = _THOUSANDS.sub("", text.strip().strip("$").strip())
-    for opening, closing in ((r"\{", r"\}"), ("{", "}")):
-        if text.startswith(opening) and text.endswith(closing):
-            text = text[len(opening) : -len(closing)]
+    """The entries of a list or set, "1, 2 and 3". Commas inside brackets do not separate, and outside of a set neither do those
+    between thousands: "1,000" is one number."""
+    text = text.strip().strip("$").strip()
+    inside = _inside_braces(text)
+    text = text if inside is None else inside
     entries, depth, start = [], 0, 0
-    for match in re.finditer(r"[(\[{]|[)\]}]|" + _SEPARATOR.pattern, text):
-        if match[0] in ("(", "[", "{"):
-            depth += 1
-        elif match[0] in (")", "]", "}"):
-            depth -= 1
+    for match in _PIECE.finditer(text):
+        if match["open"] or match["close"]:
+            depth += 1 if match["open"] else -1
+        elif match["grouped"]:
+            if inside is not None and depth == 0:
+                entries += [text[start : match.start()] + part for part in match[0].split(",")][:-1]
+                start = match.end() - len(match[0].split(",")[-1])
         elif depth == 0:
             entries.append(text[start : match.start()])
             start = match.end()
     return [entry.strip() for entry in (*entries, text[start:]) if entry.strip()]
+
+
+def _inside_braces(text: str) -> str | None:
+    r"""What stands in the braces of a set, "\{…\}" or "{…}"; None if the first brace is not closed by the last."""
+    plain = text.replace(r"\{", "{").replace(r"\}", "}")
+    if not (plain.startswith("{") and plain.endswith("}")):
+        return None
+    depth = 0
+    for place, letter in enumerate(plain):
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        if depth == 0 and place < len(plain) - 1:
+            return None
+    return plain[1:-1]
 
 
 def _same(answer: str, truth: str, equal: Equal) -> bool:

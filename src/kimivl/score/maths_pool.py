@@ -6,6 +6,7 @@ Why processes: "9^9^9^9" costs seconds and gigabytes, and math-verify's own time
 one JSON line a question, so that nothing of a question is ever executed.
 """
 
+import importlib.util
 import json
 import os
 import resource
@@ -42,19 +43,19 @@ class MathsPool:
     def equal(self, answer: str, truth: str) -> bool:
         """Whether the two are the same to math-verify; False if that cannot be told in time. Waits for a free child.
 
-        Raises: ModuleNotFoundError naming the package, if math-verify is not installed.
+        Raises: ModuleNotFoundError naming the package, if math-verify is not installed; RuntimeError if a child does not start.
         """
         if max(len(answer), len(truth)) > LONGEST:
             return False
-        child = self._idle.get()
+        child, verdict = self._idle.get(), None
         try:
             child = child or _Child(self.memory)
             verdict = child.ask(answer, truth, self.seconds)
-            if verdict is None:
-                child.kill()
-                child = None
             return bool(verdict)
         finally:
+            if child and verdict is None:  # it hangs, is dead, or was interrupted: its late verdict must not answer the next one
+                child.kill()
+                child = None
             self._idle.put(child)
 
     def equal_all(self, pairs: Iterable[tuple[str, str]]) -> list[bool]:
@@ -81,7 +82,9 @@ class _Child:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         if self._line(START_SECONDS) is None:
             self.kill()
-            raise ModuleNotFoundError("maths answers are compared by math-verify: pip install 'kimivl[rl]'")
+            if importlib.util.find_spec("math_verify") is None:
+                raise ModuleNotFoundError("maths answers are compared by math-verify: pip install 'kimivl[rl]'")
+            raise RuntimeError(f"the child that compares maths answers did not start within {START_SECONDS:.0f} seconds")
 
     def ask(self, answer: str, truth: str, seconds: float) -> bool | None:
         """The child's verdict; None if it did not come in time or the child is dead."""

@@ -156,7 +156,7 @@ ADVICE = "Choose another --name, or delete the folder to start anew"
 def _first_difference(old: str, new: str) -> str:
     for before, after in zip(old.splitlines(), new.splitlines()):
         if before != after:
-            return f"there {before.strip()} here {after.strip()}"
+            return f"there {before.strip().rstrip(',')}, here {after.strip().rstrip(',')}"
     return "one has more keys"
 
 

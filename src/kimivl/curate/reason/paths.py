@@ -1,4 +1,4 @@
-"""Paths: a grid of arrows; start at the marked field, follow the arrows for some hops, say the letter of the field you reach.
+"""Paths: a grid of arrows; start at the marked field, follow the arrows for some hops, name the field you reach.
 
 Fields are named by column and row, "c2". The picture has a margin with these names, so that nothing must be counted.
 """
@@ -14,7 +14,12 @@ MOVES = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
 
 def paths(rng: np.random.Generator, hops: int, size: int = 5) -> Problem:
-    """A path of `hops` arrows on a grid of `size` by `size` fields; it never leaves the grid."""
+    """A path of `hops` arrows on a grid of `size` by `size` fields; it never leaves the grid.
+
+    Raises: ValueError for no hop, or a grid that is not 2 to 7 fields wide.
+    """
+    if hops < 1 or not 2 <= size <= len(COLUMNS):
+        raise ValueError(f"a path has at least one hop on 2 to {len(COLUMNS)} columns, got {hops} on {size}")
     grid = [[_inward(column, row, size, rng) for column in range(size)] for row in range(size)]
     start = (int(rng.integers(size)), int(rng.integers(size)))
 

@@ -39,7 +39,7 @@ class Solution:
 
 @dataclass(frozen=True)
 class Problem:
-    """`difficulty` is the number of steps that depend on one another.
+    """`difficulty` is the size of the problem: tiles, hops or bars.
 
     `careless(rng)`: the solution of someone who misreads one thing of the picture and goes on from there without noticing.
     """

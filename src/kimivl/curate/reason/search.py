@@ -29,8 +29,7 @@ def search(rng: np.random.Generator, count: int) -> Problem:
 
     picture = laid_out([[tile(str(number), SIDE, rng) for number in numbers]])
     question = f"Which two numbers add up to {target}? Say the smaller one first."
-    trials = sum(step.behaviour == "explore" for step in solution.steps)
-    return Problem("search", picture, question, trials, solution, careless)
+    return Problem("search", picture, question, count, solution, careless)
 
 
 def _solved(numbers: list[int], target: int, rng: np.random.Generator) -> Solution:

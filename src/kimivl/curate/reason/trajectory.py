@@ -2,8 +2,9 @@
 
 What it is: `trajectory`, the answer to a problem as the parts of a chat turn, and `Habits`, how often a solver slips.
 Why slips: a thought that never errs teaches nothing about errors. A planted slip is read and not learned; what is learned is to
-notice it ("wait") and to write the right line. Careless thoughts mostly end wrong; verification drops them, or a small share is
-kept on purpose, so that reinforcement learning finds something to repair.
+notice it ("wait") and to write the right line. Careless thoughts are kept in a small share on purpose, so that reinforcement
+learning finds something to repair. To drop them, verifying the answer is not enough: a misread bar or tile need not matter, and
+in charts and search more than half of them end right all the same.
 Facts: the four behaviours are the paper's (§2.4): planning, evaluation, reflection, exploration.
 """
 
