@@ -277,7 +277,8 @@ class RecipeConfig(Config):
                     f"{key}.vocab_size is {part.vocab_size}, the model's is {expected}: a run has one tokenizer; make them equal"
                 )
         width = self.model_config_.vision_config.hidden_size
-        if self.text_encoder is not None and self.text_encoder.projection_size != width:
+        contrastive = any(stage.kind == "vit" for stage in self.stages)
+        if contrastive and self.text_encoder is not None and self.text_encoder.projection_size != width:
             raise ValueError(
                 f"text_encoder.projection_size is {self.text_encoder.projection_size}, MoonViT's hidden_size {width}: "
                 "the contrastive loss compares the two; make them equal"
