@@ -2,16 +2,17 @@
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
+import kimivl
 from kimivl.score.maths import items, marked_answer, maths
 from kimivl.score.maths_pool import SECONDS, MathsPool
 
 
 @pytest.fixture(scope="module")
 def pool():
-    pytest.importorskip("math_verify")
     with MathsPool(workers=2) as pool:
         pool.equal("1", "1")  # the first child has started
         yield pool
@@ -83,11 +84,25 @@ def test_a_hostile_answer_costs_little_and_the_next_one_is_answered(pool, text):
 
 def test_a_question_is_killed_at_its_time(monkeypatch):
     """The limit that a user sets is kept: a child that needs longer is ended."""
-    pytest.importorskip("math_verify")
     assert SECONDS <= 2.5
     with MathsPool(seconds=0.2) as pool:
         pool.equal("1", "1")
         assert not pool.equal("9^{9^{9^{9}}}", "(10^9)!")
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        ("raise ModuleNotFoundError('No module named antlr4')", "ModuleNotFoundError: No module named antlr4"),
+        ("parse = lambda text, **_: []\nverify = lambda *_, **__: True", "cannot tell equal expressions from unequal"),
+        ("parse = lambda text, **_: [text]\nverify = lambda *_, **__: True", "cannot tell equal expressions from unequal"),
+    ],
+)
+def test_a_broken_math_verify_is_an_error_and_not_a_wrong_answer(tmp_path, monkeypatch, module, reason):
+    (tmp_path / "math_verify.py").write_text(module)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(kimivl.__file__).parents[1]}")
+    with MathsPool() as pool, pytest.raises(RuntimeError, match=rf"did not start \(.*{reason}.*\): pip install 'kimivl\[rl\]'"):
+        pool.equal(r"\frac{1}{2}", "0.5")
 
 
 @pytest.mark.parametrize("text", ["__import__('os').system('touch {}')", "exec(open('{}','w'))", r"\input{{{}}}"])

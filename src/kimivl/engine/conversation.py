@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from kimivl.engine.engine import Engine, image_tokens
 from kimivl.engine.sampler import Sampling
-from kimivl.processor.image import ImageProcessor
+from kimivl.processor.image import ImageProcessor, load_rgb
 from kimivl.processor.messages import ImagePart, Message, Part, TextPart
 from kimivl.processor.processor import Encoded
 
@@ -27,10 +27,10 @@ class Conversation:
         self.attached: list[Part] = []
 
     def attach(self, parts: Sequence[Part]) -> None:
-        """Puts parts before the next question's text. Raises: ImageError for an unusable picture; nothing is attached then."""
+        """Puts parts before the next question's text. Raises: ValueError for an unusable picture; nothing is attached then."""
         for part in parts:
             if isinstance(part, ImagePart):
-                self._images(part.image)
+                self._images.grid(load_rgb(part.image).size)
         self.attached += parts
 
     def attach_clip(self, parts: Sequence[Part]) -> None:

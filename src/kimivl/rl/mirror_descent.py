@@ -9,6 +9,7 @@ with the baseline b in the place of τ log Z.
 What it is not: a clipped ratio, a value network, or the rewards themselves (`length_reward.py`, `score/`).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,7 +52,7 @@ class MirrorDescent:
             return rewards_NK - rewards_NK.mean(1, keepdim=True)
         if self.baseline == "leave_one_out":
             return rewards_NK - (rewards_NK.sum(1, keepdim=True) - rewards_NK) / (count - 1)
-        mean_exp_N1 = (rewards_NK / self.tau).logsumexp(1, keepdim=True) - torch.tensor(float(count)).log()
+        mean_exp_N1 = (rewards_NK / self.tau).logsumexp(1, keepdim=True) - math.log(count)
         return rewards_NK - self.tau * mean_exp_N1
 
     def losses(self, logp_T: Tensor, reference_T: Tensor, response_T: Tensor, advantage_R: Tensor) -> tuple[Tensor, Tensor]:

@@ -73,7 +73,7 @@ class PromptSampler:
             raise ValueError(f"{count} different problems were asked for, there are {len(self.names)}")
         open_names = self.names[: max(count, self._opened(iteration))]
         weights = np.array([self._weight(name, iteration) for name in open_names])
-        rng = np.random.Generator(np.random.Philox(key_of(self.seed, "prompts", iteration) % 2**128))
+        rng = np.random.Generator(np.random.Philox(key=key_of(self.seed, "prompts", iteration)))
         return [open_names[place] for place in rng.choice(len(open_names), count, replace=False, p=weights / weights.sum())]
 
     def update(self, name: str, successes: int, tries: int) -> None:
@@ -85,7 +85,7 @@ class PromptSampler:
     @property
     def quarantined(self) -> list[str]:
         """Problems that failed many groups in a row: too hard so far, or with a wrong truth. Worth a look."""
-        return [name for name in self.names if self.failed_groups[name] >= self.rules.give_up_after]
+        return [name for name in self.names if self._is_quarantined(name)]
 
     def state(self) -> dict[str, Any]:
         """The table as plain values."""
@@ -106,9 +106,10 @@ class PromptSampler:
     def _weight(self, name: str, iteration: int) -> float:
         if self.rules.uniform or iteration < self.rules.warm_up:
             return 1.0
-        if self.failed_groups[name] >= self.rules.give_up_after:
-            return self.rules.floor
-        return max(self.rules.floor, 1 - self.success[name])
+        return self.rules.floor if self._is_quarantined(name) else max(self.rules.floor, 1 - self.success[name])
+
+    def _is_quarantined(self, name: str) -> bool:
+        return self.failed_groups[name] >= self.rules.give_up_after
 
 
 def passed_shares(groups: Sequence[Sequence[bool]]) -> dict[str, float]:

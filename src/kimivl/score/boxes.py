@@ -4,14 +4,11 @@ What it is: `parse_box`, `box_overlap` (intersection over union) and `point_in_b
 What it is not: a guess at the unit. Four shares of width and height, left, top, right, bottom, as everywhere in this project.
 """
 
-import re
 from collections.abc import Sequence
 
-from kimivl.score.pointing import parse_point
+from kimivl.score.pointing import parse_point, parse_shares
 
 Box = tuple[float, float, float, float]
-
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?!\.?\w|\s*%)")
 
 
 def parse_box(text: str) -> Box | None:
@@ -19,10 +16,10 @@ def parse_box(text: str) -> Box | None:
 
     Returns: None unless exactly four numbers are there, all from 0 to 1, around an area: several boxes are no answer.
     """
-    numbers = [float(match) for match in _NUMBER.findall(text)]
-    if len(numbers) != 4 or not all(0 <= number <= 1 for number in numbers):
+    shares = parse_shares(text, 4)
+    if shares is None:
         return None
-    (left, right), (top, bottom) = sorted(numbers[0::2]), sorted(numbers[1::2])
+    (left, right), (top, bottom) = sorted(shares[0::2]), sorted(shares[1::2])
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 

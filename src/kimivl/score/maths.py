@@ -48,14 +48,8 @@ def marked_answer(text: str) -> str | None:
     if text.count(r"\boxed") > 1:
         return None
     start = text.index(r"\boxed") + len(r"\boxed")
-    if text[start : start + 1] != "{":
-        return None
-    depth = 0
-    for place in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
-        if depth == 0:
-            return text[start + 1 : place].strip() or None
-    return None
+    end = _closing_brace(text, start)
+    return None if end is None else text[start + 1 : end].strip() or None
 
 
 def items(text: str) -> list[str]:
@@ -81,14 +75,19 @@ def items(text: str) -> list[str]:
 def _inside_braces(text: str) -> str | None:
     r"""What stands in the braces of a set, "\{…\}" or "{…}"; None if the first brace is not closed by the last."""
     plain = text.replace(r"\{", "{").replace(r"\}", "}")
-    if not (plain.startswith("{") and plain.endswith("}")):
+    return plain[1:-1] if plain and _closing_brace(plain, 0) == len(plain) - 1 else None
+
+
+def _closing_brace(text: str, start: int) -> int | None:
+    """Where the brace at `start` is closed; None if none stands there, or it stays open."""
+    if text[start : start + 1] != "{":
         return None
     depth = 0
-    for place, letter in enumerate(plain):
-        depth += {"{": 1, "}": -1}.get(letter, 0)
-        if depth == 0 and place < len(plain) - 1:
-            return None
-    return plain[1:-1]
+    for place in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if depth == 0:
+            return place
+    return None
 
 
 def _same(answer: str, truth: str, equal: Equal) -> bool:

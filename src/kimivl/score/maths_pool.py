@@ -6,7 +6,6 @@ Why processes: "9^9^9^9" costs seconds and gigabytes, and math-verify's own time
 one JSON line a question, so that nothing of a question is ever executed.
 """
 
-import importlib.util
 import json
 import os
 import resource
@@ -43,7 +42,8 @@ class MathsPool:
     def equal(self, answer: str, truth: str) -> bool:
         """Whether the two are the same to math-verify; False if that cannot be told in time. Waits for a free child.
 
-        Raises: ModuleNotFoundError naming the package, if math-verify is not installed; RuntimeError if a child does not start.
+        Raises: RuntimeError with the reason and the fix if a child does not start: a missing or broken math-verify must not look
+            like wrong answers.
         """
         if max(len(answer), len(truth)) > LONGEST:
             return False
@@ -79,12 +79,11 @@ class MathsPool:
 class _Child:
     def __init__(self, memory: int):
         command = [sys.executable, "-m", "kimivl.score.maths_pool", str(memory)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if self._line(START_SECONDS) is None:
-            self.kill()
-            if importlib.util.find_spec("math_verify") is None:
-                raise ModuleNotFoundError("maths answers are compared by math-verify: pip install 'kimivl[rl]'")
-            raise RuntimeError(f"the child that compares maths answers did not start within {START_SECONDS:.0f} seconds")
+            lines = self.kill().decode(errors="replace").split("\n")
+            reason = next((line for line in reversed(lines) if line.strip()), f"no word within {START_SECONDS:.0f} seconds")
+            raise RuntimeError(f"the child that compares maths answers did not start ({reason}): pip install 'kimivl[rl]'")
 
     def ask(self, answer: str, truth: str, seconds: float) -> bool | None:
         """The child's verdict; None if it did not come in time or the child is dead."""
@@ -103,26 +102,36 @@ class _Child:
             return None
         return self._process.stdout.readline() or None
 
-    def kill(self) -> None:
+    def kill(self) -> bytes:
+        """Ends the child; returns what it had said on stderr, which is only how it failed to start."""
         self._process.kill()
-        self._process.communicate()
+        return self._process.communicate()[1]
 
 
 def answer_questions(memory: int) -> None:
-    """The child: says that it is ready, then answers one JSON line with one."""
+    """The child: proves that it can tell equal from unequal, says that it is ready, then answers one JSON line with one."""
     from math_verify import parse, verify
+
+    def compare(answer: str, truth: str) -> bool:
+        # The parent's clock is the only one.
+        sides = [parse(side, parsing_timeout=None) for side in (f"${truth}$", f"${answer}$")]
+        return all(sides) and bool(verify(*sides, timeout_seconds=None))
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Not in the `try` below: there a broken installation would make every answer wrong, and nobody would see it.
+    if not compare(r"\frac{1}{2}", "0.5") or compare("x+1", "x+2"):
+        raise RuntimeError("math-verify cannot tell equal expressions from unequal ones")
     verdicts = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints is no verdict
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # whatever a library prints is no verdict, and nobody empties these pipes
+        os.dup2(nowhere, stream)
     print("true", file=verdicts, flush=True)
     for line in sys.stdin:
         answer, truth = json.loads(line)
-        try:  # the parent's clock is the only one
-            sides = [parse(side, parsing_timeout=None) for side in (f"${truth}$", f"${answer}$")]
-            equal = all(sides) and bool(verify(*sides, timeout_seconds=None))
-        except Exception:  # of many libraries, on text that is anything
+        try:
+            equal = compare(answer, truth)
+        except Exception:  # text of a policy is anything, and three parsers fail on it in as many ways: it is no right answer
             equal = False
         print(json.dumps(equal), file=verdicts, flush=True)
 

@@ -19,10 +19,14 @@ def parse_point(text: str) -> Point | None:
 
     Returns: None unless exactly two numbers are there, both from 0 to 1: one is no point, and four are a box.
     """
+    shares = parse_shares(text, 2)
+    return (shares[0], shares[1]) if shares else None
+
+
+def parse_shares(text: str, count: int) -> list[float] | None:
+    """The numbers of an answer, whatever words surround them; None unless there are exactly `count`, all from 0 to 1."""
     numbers = [float(match) for match in _NUMBER.findall(text)]
-    if len(numbers) != 2 or not all(0 <= number <= 1 for number in numbers):
-        return None
-    return numbers[0], numbers[1]
+    return numbers if len(numbers) == count and all(0 <= number <= 1 for number in numbers) else None
 
 
 def point_in_outline(prediction: str, outline: Sequence[Point]) -> float:

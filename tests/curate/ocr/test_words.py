@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from kimivl.curate.ocr.words import BASELINE, FONTS, HEIGHT, HELD_OUT_FONTS, _font, _mask, render
+from kimivl.curate.fonts import font
+from kimivl.curate.ocr.words import BASELINE, FONTS, HEIGHT, HELD_OUT_FONTS, _mask, render
 from kimivl.curate.records import rng_for
 from kimivl.curate.text.library import is_held_out_word
 from kimivl.curate.workshop import read_records
 
 
 def test_the_held_out_family_is_not_a_training_family():
-    families = {name: matplotlib.font_manager.get_font(_font(name, 16).path).family_name for name in FONTS | HELD_OUT_FONTS}
+    families = {name: matplotlib.font_manager.get_font(font(name, 16).path).family_name for name in FONTS | HELD_OUT_FONTS}
     assert {families[name] for name in HELD_OUT_FONTS}.isdisjoint(families[name] for name in FONTS)
 
 
@@ -22,7 +23,7 @@ def test_no_letter_is_cut_and_all_stand_on_the_line(name, size, weight):
     """Against a drawing in the middle of a large sheet; words without tall letters were once cut at the top."""
     for word in ("uppercase", "Typography", "jig", "AghjpqylbdQ"):
         sheet = Image.new("L", (400, 200))
-        ImageDraw.Draw(sheet).text((100, 100), word, fill=255, font=_font(name, size), stroke_width=weight, anchor="ls")
+        ImageDraw.Draw(sheet).text((100, 100), word, fill=255, font=font(name, size), stroke_width=weight, anchor="ls")
         left, top, right, bottom = sheet.getbbox()
         assert top >= 100 - BASELINE and bottom <= 100 - BASELINE + HEIGHT
         line = sheet.crop((left, 100 - BASELINE, right, 100 - BASELINE + HEIGHT))

@@ -6,10 +6,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from kimivl.curate.reason.charts import BAR, TALLEST, UNIT, charts
-from kimivl.curate.reason.paths import COLUMNS, MOVES, SIDE, paths
-from kimivl.curate.reason.problem import Problem
-from kimivl.curate.reason.search import search
+from kimivl.curate.reason.charts import TALLEST, UNIT, charts
+from kimivl.curate.reason.paths import COLUMNS, MOVES, paths
+from kimivl.curate.reason.problem import SIDE, Problem
+from kimivl.curate.reason.search import _drawn_numbers, search
 from kimivl.curate.reason.totals import LETTERS, totals
 from kimivl.curate.records import rng_for
 
@@ -94,7 +94,7 @@ def test_the_bars_of_a_chart_are_as_tall_as_they_are_read():
         problem = drawn("charts", number)
         pixels = np.asarray(problem.picture).astype(int)[: UNIT * (TALLEST + 1)]
         for place, line in enumerate(lines(problem.solution)[:-1]):
-            dark = (pixels[:, place * BAR + BAR // 2].min(-1) < 185).sum()
+            dark = (pixels[:, place * SIDE + SIDE // 2].min(-1) < 185).sum()
             assert round(dark / UNIT) == int(line.split()[1])
 
 
@@ -126,8 +126,6 @@ def test_sizes_that_cannot_be_drawn_are_refused(draw, size):
 
 
 def test_only_one_pair_of_a_search_fits():
-    from kimivl.curate.reason.search import _drawn_numbers
-
     for number in range(50):
         numbers, target = _drawn_numbers(rng_for(0, "numbers", number), 7)
         assert sum(first + second == target for first, second in combinations(numbers, 2)) == 1

@@ -8,14 +8,13 @@ Facts: a third of the strings is random so that reading cannot be replaced by gu
 that no training picture shows; `test_heldout` also uses a font family, DejaVu Serif, that occurs nowhere in training.
 """
 
-import functools
 import string
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from kimivl.curate.fonts import font
 from kimivl.curate.records import Record, chat, document, image, text
 from kimivl.curate.text.library import is_held_out_word, shop_words, training_texts
 from kimivl.curate.workshop import Workshop
@@ -94,18 +93,11 @@ def render(word: str, font: tuple[str, int], rng: np.random.Generator, jitter: b
     return picture
 
 
-@functools.cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib
-
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"), size)
-
-
 def _mask(word: str, name: str, size: int, weight: float) -> Image.Image:
     """Coverage of the word's pixels, `HEIGHT` rows; drawn with room on both sides, as fonts misjudge their own extent."""
-    font = _font(name, size)
-    canvas = Image.new("L", (round(font.getlength(word)) + 2 * size, HEIGHT))
-    ImageDraw.Draw(canvas).text((size, BASELINE), word, fill=255, font=font, stroke_width=weight, anchor="ls")
+    face = font(name, size)
+    canvas = Image.new("L", (round(face.getlength(word)) + 2 * size, HEIGHT))
+    ImageDraw.Draw(canvas).text((size, BASELINE), word, fill=255, font=face, stroke_width=weight, anchor="ls")
     return _cut_sides(canvas)
 
 

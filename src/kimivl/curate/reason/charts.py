@@ -5,10 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kimivl.curate.reason.problem import Problem, Solution, Step, noisy, tile
+from kimivl.curate.reason.problem import SIDE, Problem, Solution, Step, misread, noisy, tile
 
-BAR, UNIT, TALLEST = 16, 5, 9
+UNIT, TALLEST = 5, 9  # pixels of a unit of height, units of the tallest bar
 NAMES = "abcdefgh"
+Compute = Callable[[list[int]], tuple[str, int]]  # heights → (the sum in words, its value)
 
 
 def charts(rng: np.random.Generator, bars: int) -> Problem:
@@ -20,16 +21,12 @@ def charts(rng: np.random.Generator, bars: int) -> Problem:
 
     def careless(rng: np.random.Generator) -> Solution:
         place = int(rng.integers(bars))
-        return _solved([*heights[:place], _off(heights[place], rng), *heights[place + 1 :]], compute, rng)
+        return _solved(misread(heights, place, _off(heights[place], rng)), compute, rng)
 
     return Problem("charts", _drawn(heights, rng), question, bars, _solved(heights, compute, rng), careless)
 
 
-Compute = Callable[[list[int]], tuple[str, int]]  # heights → (the sum in words, its value)
-
-
 def _asked(bars: int, rng: np.random.Generator) -> tuple[str, Compute]:
-    kind = int(rng.integers(3))
     first, second = sorted(int(n) for n in rng.permutation(bars)[:2])
     limit = int(rng.integers(2, TALLEST))
 
@@ -48,7 +45,7 @@ def _asked(bars: int, rng: np.random.Generator) -> tuple[str, Compute]:
         (f"What is {NAMES[first]} plus {NAMES[second]}?", total),
         (f"How many bars are taller than {limit}?", above),
     ]
-    return questions[kind]
+    return questions[int(rng.integers(len(questions)))]
 
 
 def _solved(heights: list[int], compute: Compute, rng: np.random.Generator) -> Solution:
@@ -66,14 +63,14 @@ def _off(height: int, rng: np.random.Generator) -> int:
 def _drawn(heights: list[int], rng: np.random.Generator) -> Image.Image:
     """Bars on a scale with a line at every unit, their names below."""
     bottom = UNIT * (TALLEST + 1)
-    picture = Image.new("RGB", (BAR * len(heights), bottom + 3 + BAR), (250, 250, 250))
+    picture = Image.new("RGB", (SIDE * len(heights), bottom + 3 + SIDE), (250, 250, 250))
     draw = ImageDraw.Draw(picture)
     for unit in range(TALLEST + 1):
         draw.line([(0, bottom - unit * UNIT), (picture.width, bottom - unit * UNIT)], fill=(205, 205, 205))
     for place, height in enumerate(heights):
         color = tuple(rng.integers(30, 170, 3).tolist())
-        draw.rectangle([place * BAR + 3, bottom - height * UNIT, (place + 1) * BAR - 4, bottom], fill=color)
-    picture = noisy(picture, rng, 4.0)
+        draw.rectangle([place * SIDE + 3, bottom - height * UNIT, (place + 1) * SIDE - 4, bottom], fill=color)
+    picture = noisy(picture, rng)
     for place in range(len(heights)):
-        picture.paste(tile(NAMES[place], BAR, rng), (place * BAR, bottom + 3))
+        picture.paste(tile(NAMES[place], rng), (place * SIDE, bottom + 3))
     return picture

@@ -6,9 +6,8 @@ Fields are named by column and row, "c2". The picture has a margin with these na
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kimivl.curate.reason.problem import Problem, Solution, Step, laid_out, noisy, tile
+from kimivl.curate.reason.problem import SIDE, Problem, Solution, Step, laid_out, noisy, tile
 
-SIDE = 16
 COLUMNS = "abcdefg"
 MOVES = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
@@ -64,9 +63,9 @@ def _name(column: int, row: int) -> str:
 
 
 def _drawn(grid: list[list[str]], start: tuple[int, int], rng: np.random.Generator) -> Image.Image:
-    head = [Image.new("RGB", (SIDE, SIDE), "white"), *(tile(COLUMNS[column], SIDE, rng) for column in range(len(grid)))]
+    head = [Image.new("RGB", (SIDE, SIDE), "white"), *(tile(COLUMNS[column], rng) for column in range(len(grid)))]
     rows = [
-        [tile(str(row + 1), SIDE, rng), *(_arrow(move, (column, row) == start, rng) for column, move in enumerate(line))]
+        [tile(str(row + 1), rng), *(_arrow(move, (column, row) == start, rng) for column, move in enumerate(line))]
         for row, line in enumerate(grid)
     ]
     return laid_out([head, *rows])
@@ -80,4 +79,4 @@ def _arrow(move: str, marked: bool, rng: np.random.Generator) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     draw.line([tuple((middle - along).tolist()), tuple(middle.tolist())], fill=(20, 20, 20), width=2)
     draw.polygon([tuple(corner.tolist()) for corner in (middle + along, middle + across, middle - across)], fill=(20, 20, 20))
-    return noisy(picture, rng, 6.0)
+    return noisy(picture, rng)

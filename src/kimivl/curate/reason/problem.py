@@ -5,14 +5,17 @@ What it is not: the wording of a thought (`trajectory.py`). The families of prob
 `search.py`.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from kimivl.curate.fonts import font
+
+SIDE = 16  # of a tile, in pixels: one merged patch of nano
+NOISE = 6.0  # standard deviation of what is added to every value
 
 Behaviour = Literal["plan", "work", "explore", "evaluate"]
 
@@ -52,33 +55,30 @@ class Problem:
     careless: Callable[[np.random.Generator], Solution]
 
 
-def tile(letters: str, side: int, rng: np.random.Generator, noise: float = 6.0) -> Image.Image:
-    """Dark letters on a light square of `side` pixels, a little off its middle, with noise of this standard deviation."""
+def tile(letters: str, rng: np.random.Generator) -> Image.Image:
+    """Dark letters on a light square, a little off its middle, with noise."""
     ground, ink = (tuple(rng.integers(low, high, 3).tolist()) for low, high in ((220, 256), (0, 70)))
-    picture = Image.new("RGB", (side, side), ground)
-    middle = np.array([side / 2, side / 2]) + rng.uniform(-1, 1, 2)
-    ImageDraw.Draw(picture).text(tuple(middle.tolist()), letters, fill=ink, font=_font(round(side * 0.72)), anchor="mm")
-    return noisy(picture, rng, noise)
+    picture = Image.new("RGB", (SIDE, SIDE), ground)
+    middle = np.array([SIDE / 2, SIDE / 2]) + rng.uniform(-1, 1, 2)
+    ImageDraw.Draw(picture).text(tuple(middle.tolist()), letters, fill=ink, font=font("DejaVuSans-Bold", 12), anchor="mm")
+    return noisy(picture, rng)
 
 
-def noisy(picture: Image.Image, rng: np.random.Generator, amount: float) -> Image.Image:
+def noisy(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     """The picture with normal noise on every value."""
-    values = np.asarray(picture) + rng.normal(0, amount, (picture.height, picture.width, 3))
+    values = np.asarray(picture) + rng.normal(0, NOISE, (picture.height, picture.width, 3))
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 
 def laid_out(tiles: list[list[Image.Image]]) -> Image.Image:
-    """Rows of equal tiles as one picture."""
-    side = tiles[0][0].width
-    picture = Image.new("RGB", (side * len(tiles[0]), side * len(tiles)))
+    """Rows of tiles as one picture."""
+    picture = Image.new("RGB", (SIDE * len(tiles[0]), SIDE * len(tiles)))
     for row, line in enumerate(tiles):
         for column, one in enumerate(line):
-            picture.paste(one, (column * side, row * side))
+            picture.paste(one, (column * SIDE, row * SIDE))
     return picture
 
 
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib
-
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"), size)
+def misread(values: list[int], place: int, value: int) -> list[int]:
+    """The values with another one at one place."""
+    return [*values[:place], value, *values[place + 1 :]]

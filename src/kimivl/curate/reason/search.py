@@ -7,9 +7,8 @@ from itertools import combinations
 
 import numpy as np
 
-from kimivl.curate.reason.problem import Problem, Solution, Step, laid_out, tile
+from kimivl.curate.reason.problem import Problem, Solution, Step, laid_out, misread, tile
 
-SIDE = 16
 LARGEST = 9
 
 
@@ -25,9 +24,9 @@ def search(rng: np.random.Generator, count: int) -> Problem:
 
     def careless(rng: np.random.Generator) -> Solution:
         place = int(rng.integers(count))
-        return _solved([*numbers[:place], numbers[place] % LARGEST + 1, *numbers[place + 1 :]], target, rng)
+        return _solved(misread(numbers, place, numbers[place] % LARGEST + 1), target, rng)
 
-    picture = laid_out([[tile(str(number), SIDE, rng) for number in numbers]])
+    picture = laid_out([[tile(str(number), rng) for number in numbers]])
     question = f"Which two numbers add up to {target}? Say the smaller one first."
     return Problem("search", picture, question, count, solution, careless)
 

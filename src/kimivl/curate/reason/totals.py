@@ -5,9 +5,8 @@ Why the last digit: every step is then a look at one tile and one sum of two dig
 
 import numpy as np
 
-from kimivl.curate.reason.problem import Problem, Solution, Step, laid_out, tile
+from kimivl.curate.reason.problem import Problem, Solution, Step, laid_out, misread, tile
 
-SIDE = 16
 LETTERS = "abcdefghijkl"
 QUESTION = "Add the digits in the order of the letters. What is the last digit of the total?"
 
@@ -18,12 +17,12 @@ def totals(rng: np.random.Generator, count: int) -> Problem:
         raise ValueError(f"a running total has 2 to {len(LETTERS)} tiles, got {count}")
     digits = rng.integers(0, 10, count).tolist()
     columns = rng.permutation(count)
-    letters = [tile(LETTERS[place], SIDE, rng) for place in columns]
-    picture = laid_out([letters, [tile(str(digits[place]), SIDE, rng) for place in columns]])
+    letters = [tile(LETTERS[place], rng) for place in columns]
+    picture = laid_out([letters, [tile(str(digits[place]), rng) for place in columns]])
 
     def careless(rng: np.random.Generator) -> Solution:
         place = int(rng.integers(count))
-        return _solved([*digits[:place], _other(digits[place], rng), *digits[place + 1 :]], rng)
+        return _solved(misread(digits, place, _other(digits[place], rng)), rng)
 
     return Problem("totals", picture, QUESTION, count, _solved(digits, rng), careless)
 
@@ -32,8 +31,8 @@ def _solved(digits: list[int], rng: np.random.Generator) -> Solution:
     steps, total = [Step("plan", f"from {LETTERS[0]} to {LETTERS[len(digits) - 1]}")], 0
     for letter, digit in zip(LETTERS, digits):
         before, total = total, (total + digit) % 10
-        misread = _other(digit, rng)
-        slips = (f"{letter} {digit} {_other(total, rng)}", f"{letter} {misread} {(before + misread) % 10}")
+        seen = _other(digit, rng)
+        slips = (f"{letter} {digit} {_other(total, rng)}", f"{letter} {seen} {(before + seen) % 10}")
         steps.append(Step("work", f"{letter} {digit} {total}", slips))
     return Solution(tuple(steps), str(total))
 
