@@ -17,13 +17,13 @@ def logits_of(probabilities: list[float], rows: int = 1) -> torch.Tensor:
 
 
 def frequencies(sampling: Sampling, draws: int = 20_000, forbidden: torch.Tensor = NOTHING) -> list[float]:
-    ids = Sampler(sampling, forbidden)(logits_of(PROBABILITIES, draws), list(range(draws)), 0)
+    ids = Sampler(sampling, forbidden)(logits_of(PROBABILITIES, draws), list(range(draws)), [0] * draws)[0]
     return (torch.bincount(ids, minlength=len(PROBABILITIES)) / draws).tolist()
 
 
 def test_greedy_takes_the_likeliest_token_that_is_allowed():
     logits = torch.tensor([[1.0, 5.0, 3.0], [2.0, 9.0, -1.0]])
-    assert Sampler(Sampling(), torch.tensor([1]))(logits, [0, 1], 0).tolist() == [2, 0]
+    assert Sampler(Sampling(), torch.tensor([1]))(logits, [0, 1], [0, 0])[0].tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
@@ -57,15 +57,15 @@ def test_the_ends_of_the_unit_interval_give_possible_tokens(monkeypatch, draw, t
     monkeypatch.setattr(sampler_module, "uniform", lambda seed, row, position: draw)
     sampler = Sampler(Sampling(temperature=1.0, top_p=top_p), torch.tensor([0, 9_999]))
     logits = torch.randn(50, 10_000, generator=torch.Generator().manual_seed(0))
-    assert not torch.isin(sampler(logits, list(range(50)), 0), torch.tensor([0, 9_999])).any()
+    assert not torch.isin(sampler(logits, list(range(50)), [0] * 50)[0], torch.tensor([0, 9_999])).any()
 
 
 def test_a_row_draws_the_same_alone_and_in_company():
     logits = torch.randn(40, 500, generator=torch.Generator().manual_seed(1))
     sampler = Sampler(Sampling(temperature=1.0, top_p=0.9, seed=3), NOTHING)
-    together = sampler(logits.clone(), list(range(40)), 7)
+    together = sampler(logits.clone(), list(range(40)), [7] * 40)[0]
     for row in (0, 17, 39):
-        assert sampler(logits[row : row + 1].clone(), [row], 7).item() == together[row]
+        assert sampler(logits[row : row + 1].clone(), [row], [7])[0].item() == together[row]
 
 
 def test_draws_are_uniform_and_change_with_seed_row_and_position():
@@ -79,7 +79,7 @@ def test_logits_that_are_not_finite_are_an_error(value):
     logits = torch.zeros(2, 5)
     logits[1, 3] = value
     with pytest.raises(FloatingPointError, match="not finite"):
-        Sampler(Sampling(), NOTHING)(logits, [0, 1], 0)
+        Sampler(Sampling(), NOTHING)(logits, [0, 1], [0, 0])
 
 
 @pytest.mark.parametrize(

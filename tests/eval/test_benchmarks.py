@@ -24,7 +24,7 @@ class Echo:
 
     def generate(self, prompts, sampling, progress):
         progress(len(prompts))
-        return [Completion([], f" {len(prompt.ids)}\n", "stop") for prompt in prompts]
+        return [Completion([], f" {len(prompt.ids)}\n", "stop", []) for prompt in prompts]
 
 
 SQUARE = ((0.4, 0.4), (0.6, 0.4), (0.6, 0.6), (0.4, 0.6))

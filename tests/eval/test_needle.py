@@ -23,7 +23,7 @@ class Scripted:
     def generate(self, prompts, sampling, progress):
         assert sampling.temperature == 0 and sampling.max_new_tokens > 3
         progress(len(prompts))
-        return [Completion([], answer, "length") for answer in self.answers]
+        return [Completion([], answer, "length", []) for answer in self.answers]
 
 
 def test_depths_are_spread_evenly_at_every_length(needles):

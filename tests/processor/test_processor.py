@@ -12,6 +12,7 @@ from kimivl.processor.chat import Provenance
 from kimivl.processor.image import ImageError, ImageProcessor
 from kimivl.processor.messages import ImagePart, Message, TextPart
 from kimivl.processor.processor import Processor
+from kimivl.processor.thoughts import CLOSE, OPEN
 
 OFFICIAL_IMAGE_CONFIG = {
     "image_processor_type": "KimiVLImageProcessor",
@@ -224,3 +225,16 @@ def test_a_directory_without_optional_files_loads(directory):
 def test_a_copy_sent_to_another_process_is_equal(processor):
     copy = pickle.loads(pickle.dumps(processor))
     assert np.array_equal(copy.encode_chat(conversation()).ids, processor.encode_chat(conversation()).ids)
+
+
+def test_training_and_chat_read_the_same_history_without_its_thoughts(processor):
+    def says(role, text):
+        return Message(role, (TextPart(text),))
+
+    talk = [says("user", "q"), says("assistant", f"{OPEN}a{CLOSE}1"), says("user", "r")]
+    asked = processor.encode_chat(talk, add_generation_prompt=True)
+    assert OPEN not in processor.tokenizer.decode(asked.ids.tolist())
+    learned = processor.encode_chat([*talk, says("assistant", f"{OPEN}b{CLOSE}2")])
+    assert learned.ids[: len(asked.ids)].tolist() == asked.ids.tolist()
+    answers = learned.ids[learned.provenance == Provenance.ANSWER].tolist()
+    assert processor.tokenizer.decode(answers) == f"{OPEN}b{CLOSE}2"

@@ -24,14 +24,15 @@ def test_the_published_rule(text, thought, answer):
     assert split_thought(text) == (thought, answer)
 
 
-def turn(role, *texts):
-    return Message(role, tuple(TextPart(text) for text in texts))
+def turn(role, *texts, learned=True):
+    return Message(role, tuple(TextPart(text, learned=learned) for text in texts))
 
 
 def test_earlier_thoughts_are_forgotten_and_the_last_turns_own_stays():
     talk = [turn("user", "q"), turn("assistant", f"{OPEN}a{CLOSE}1"), turn("user", "r"), turn("assistant", f"{OPEN}b{CLOSE}2")]
-    assert forget_thoughts(talk) == [talk[0], turn("assistant", "1"), talk[2], talk[3]]
-    assert forget_thoughts(talk[:3]) == [talk[0], turn("assistant", "1"), talk[2]]  # the next turn is about to be written
+    read = turn("assistant", "1", learned=False)  # its reason is gone: to learn it would be to learn not to think
+    assert forget_thoughts(talk) == [talk[0], read, talk[2], talk[3]]
+    assert forget_thoughts(talk[:3]) == [talk[0], read, talk[2]]  # the next turn is about to be written
 
 
 def test_a_user_may_write_the_markers():
@@ -43,7 +44,7 @@ def test_markers_may_lie_across_parts_and_spelled_answers_stay_spelled():
     answer = Message(
         "assistant", (TextPart(f"{OPEN}a"), TextPart("b" + CLOSE[:3]), TextPart(CLOSE[3:] + "  "), TextPart("42", spelled=True))
     )
-    assert forget_thoughts([answer, turn("user", "r")])[0].parts == (TextPart("42", spelled=True),)
+    assert forget_thoughts([answer, turn("user", "r")])[0].parts == (TextPart("42", spelled=True, learned=False),)
 
 
 def test_a_thought_that_was_cut_off_leaves_an_empty_turn():
@@ -53,4 +54,4 @@ def test_a_thought_that_was_cut_off_leaves_an_empty_turn():
 def test_pictures_in_an_answer_stay_and_those_in_a_thought_go():
     picture = ImagePart(Image.new("RGB", (2, 2)))
     answer = Message("assistant", (TextPart(f"{OPEN}a"), picture, TextPart(CLOSE), picture, TextPart("b")))
-    assert forget_thoughts([answer, turn("user", "r")])[0].parts == (picture, TextPart("b"))
+    assert forget_thoughts([answer, turn("user", "r")])[0].parts == (picture, TextPart("b", learned=False))

@@ -1,7 +1,7 @@
 """What the decoder keeps of the past: one latent and one rotated key per token and layer.
 
-What it is: `RowCache`, the rows of a batch that is being answered: filled once from a packed prefill, lengthened by one place
-a step, and narrowed when rows are finished.
+What it is: `RowCache`, the rows of a batch that is being answered: filled once from a packed prefill, copied where several
+answers grow from one prompt, lengthened by one place a step, and narrowed when rows are finished.
 What it is not: the arithmetic (`model/moonlight.py` reads and writes places), pages, or prefixes shared between prompts.
 Facts: reference/model.md §7.2.
 
@@ -36,6 +36,11 @@ class RowCache:
         for layer, (latent_TR, key_TC) in enumerate(latents):
             self._latent_NBLR[layer, segments.id_T, segments.position_T] = latent_TR
             self._key_NBLC[layer, segments.id_T, segments.position_T] = key_TC
+
+    def spread(self, row_B: Tensor) -> None:
+        """Row i becomes a copy of the old row `row_B[i]`. int64 [B]"""
+        self._latent_NBLR, self._key_NBLC = self._latent_NBLR[:, row_B], self._key_NBLC[:, row_B]
+        self.place_B = self.place_B[row_B]
 
     def layers(self) -> list[LatentCache]:
         """Each layer's cache, with room for one more token in every row; what is written to it is kept."""

@@ -1,25 +1,26 @@
 """Answers to prompts: packed prefill, then absorbed decoding of all rows together.
 
-What it is: `Engine.generate` for many prompts and `Engine.stream` for one. Prompts of a batch are packed without padding, rows
-leave the batch when their answer ends, and results do not depend on how prompts were batched: tokens are drawn by (seed, row,
-position), and rows never see each other. What remains are the last bits of matrix products, whose rounding may differ with the
-number of rows: equal to the token in fp32 unless two tokens tie; bf16 ties more often.
+What it is: `Engine.generate` for many prompts, `Engine.respond` for requests that share prompts or go on with an answer, and
+`Engine.stream` for one prompt. Prompts of a batch are packed without padding, rows leave the batch when their answer ends, and
+results do not depend on how prompts were batched: tokens are drawn by (seed, key, position), and rows never see each other. What
+remains are the last bits of matrix products, whose rounding may differ with the number of rows: equal to the token in fp32
+unless two tokens tie; bf16 ties more often.
 What it is not: a server. All prompts are known at the start, and none joins a running batch.
 Facts: reference/model.md §5.5 (where answers end), §7.2 (absorbed decoding).
 """
 
 import codecs
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
 from kimivl.engine.cache import RowCache
 from kimivl.engine.features import FeatureCache
-from kimivl.engine.sampler import Sampler, Sampling
+from kimivl.engine.sampler import Sampler, Sampling, repeats
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.layers import RMSNorm
 from kimivl.model.layout import load_model
@@ -30,7 +31,31 @@ from kimivl.processor.processor import Encoded, Processor
 
 BATCH_TOKENS = 8192  # prompt tokens of a batch; a longer prompt is alone
 BATCH_ROWS = 256
+REPEAT_CHECK = 16  # tokens between two looks whether an answer runs in circles
 GREEDY = Sampling()
+
+FinishReason = Literal["stop", "length", "repeat"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One answer that is wanted.
+
+    Requests with the same prompt object share its prefill.
+
+    Args:
+        key: names the answer's random numbers; two requests with one key and one seed draw alike.
+        written: tokens of the answer that are there already; it goes on behind them, with the random numbers that it would have
+            had if it had been written in one go.
+    """
+
+    prompt: Encoded
+    key: Hashable
+    written: tuple[int, ...] = ()
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt.ids) + len(self.written)
 
 
 @dataclass(frozen=True)
@@ -38,12 +63,14 @@ class Completion:
     """An answer.
 
     `ids`: all tokens that were generated, the closing one included. `text`: without the closing token.
-    `finish_reason`: "stop" if the model closed the answer, "length" if it was cut at `max_new_tokens` or at the context's end.
+    `finish_reason`: "stop" if the model closed the answer, "repeat" if it was cut because it ran in circles, "length" if it was
+    cut at `max_new_tokens` or at the context's end. `logps`: of each id, as in `Sampler`.
     """
 
     ids: list[int]
     text: str
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
+    logps: list[float] = field(compare=False)  # their last bits depend on who else was in the batch
 
 
 class Engine:
@@ -78,6 +105,20 @@ class Engine:
         cast_weights(model)
         return cls(model, Processor.from_pretrained(folder), context)
 
+    @contextmanager
+    def between_updates(self) -> Iterator[None]:
+        """For a model that is being trained: inside, its weights are taken as they are now.
+
+        They are cast once instead of at every token, and pictures are encoded anew: features of older weights are forgotten.
+        """
+        self.images = FeatureCache(self.model)
+        before = cast_weights(self.model)
+        try:
+            yield
+        finally:
+            for name, weights in before.items():
+                self.model.get_parameter(name).data = weights
+
     def generate(
         self, prompts: Sequence[Encoded], sampling: Sampling = GREEDY, progress: Callable[[int], None] | None = None
     ) -> list[Completion]:
@@ -87,15 +128,28 @@ class Engine:
             progress: called with the number of prompts that were finished since the last call.
         Raises: ValueError naming the prompt that is empty, or that leaves no room in the context.
         """
-        lengths = [self._checked_length(prompt, f"prompt {number}") for number, prompt in enumerate(prompts)]
-        answers: list[list[int]] = [[] for _ in prompts]
-        for batch in _batches(lengths):
-            for rows, ids in self._steps([prompts[row] for row in batch], batch, sampling):
-                for row, id in zip(rows, ids):
-                    answers[row].append(id)
+        requests = [Request(prompt, number) for number, prompt in enumerate(prompts)]
+        return self.respond(requests, sampling, progress)
+
+    def respond(
+        self, requests: Sequence[Request], sampling: Sampling = GREEDY, progress: Callable[[int], None] | None = None
+    ) -> list[Completion]:
+        """Answers in the order of the requests; a completion holds the new tokens only.
+
+        Args, Raises: as `generate`.
+        """
+        for number, request in enumerate(requests):
+            self._check_length(request, f"prompt {number}")
+        answers: list[list[int]] = [[] for _ in requests]
+        logps: list[list[float]] = [[] for _ in requests]
+        for batch in _batches([request.length for request in requests]):
+            for places, ids, new_logps in self._steps([requests[row] for row in batch], sampling):
+                for place, id, logp in zip(places, ids, new_logps):
+                    answers[batch[place]].append(id)
+                    logps[batch[place]].append(logp)
             if progress:
                 progress(len(batch))
-        return [self._completion(ids) for ids in answers]
+        return [self._completion(*answer, sampling) for answer in zip(requests, answers, logps)]
 
     def stream(self, prompt: Encoded, sampling: Sampling = GREEDY) -> Iterator[str]:
         """The text of `generate([prompt])`, piece by piece as it is made; close the iterator to stop the work.
@@ -103,12 +157,13 @@ class Engine:
         Pieces are whole characters: the bytes of a character that straddles tokens are held back until it is complete.
         Raises: ValueError at once, as `generate`.
         """
-        self._checked_length(prompt, "the prompt")
-        return self._pieces(prompt, sampling)
+        request = Request(prompt, 0)
+        self._check_length(request, "the prompt")
+        return self._pieces(request, sampling)
 
-    def _pieces(self, prompt: Encoded, sampling: Sampling) -> Iterator[str]:
+    def _pieces(self, request: Request, sampling: Sampling) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        for _, ids in self._steps([prompt], [0], sampling):
+        for _, ids, _ in self._steps([request], sampling):
             text_ids = [id for id in ids if id not in self.stop_ids]
             if piece := decoder.decode(self.processor.tokenizer.decode_bytes(text_ids)):
                 yield piece
@@ -116,47 +171,68 @@ class Engine:
             yield rest
 
     @torch.inference_mode()
-    def _steps(self, prompts: Sequence[Encoded], rows: list[int], sampling: Sampling) -> Iterator[tuple[list[int], list[int]]]:
-        """The next token of every row that is still being answered: (rows, ids), step by step."""
+    def _steps(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[list[int], list[int], list[float]]]:
+        """The next token of every request that is still being answered: (its place, id, logp), step by step."""
         sampler = Sampler(sampling, self._forbidden)
         stop_ids = torch.tensor(sorted(self.stop_ids))
-        room_B = torch.tensor([min(sampling.max_new_tokens, self.context - len(prompt.ids)) for prompt in prompts])
-        hidden_BD, cache = self._prefill(prompts)
-        for position in range(sampling.max_new_tokens):
-            ids_B = sampler(self.model.language_model.logits(hidden_BD), rows, position)
-            yield rows, ids_B.tolist()
-            live_B = ~torch.isin(ids_B, stop_ids) & (position + 1 < room_B)
+        written = [list(request.written) for request in requests]
+        room_B = torch.tensor([min(sampling.max_new_tokens, self.context - request.length) for request in requests])
+        places = list(range(len(requests)))
+        hidden_BD, cache = self._prefill(requests)
+        for step in range(sampling.max_new_tokens):
+            keys, positions = [requests[place].key for place in places], [len(written[place]) for place in places]
+            ids_B, logp_B = sampler(self.model.language_model.logits(hidden_BD), keys, positions)
+            ids = ids_B.tolist()
+            yield places, ids, logp_B.tolist()
+            for place, id in zip(places, ids):
+                written[place].append(id)
+            live_B = ~torch.isin(ids_B, stop_ids) & (step + 1 < room_B)
+            if sampling.repeat_stop:
+                live_B &= ~torch.tensor([_runs_in_circles(written[place], sampling) for place in places])
             if not bool(live_B.any()):
                 return
             if not bool(live_B.all()):
                 order_B = cache.keep(live_B)
-                ids_B, room_B, rows = ids_B[order_B], room_B[order_B], [rows[place] for place in order_B.tolist()]
+                ids_B, room_B, places = ids_B[order_B], room_B[order_B], [places[row] for row in order_B.tolist()]
             hidden_BD = self.model.language_model.decode(self.model.embed(ids_B, None), cache.place_B, cache.layers())
             cache.advance()
 
-    def _prefill(self, prompts: Sequence[Encoded]) -> tuple[torch.Tensor, RowCache]:
-        """Each prompt's last hidden state [B, D], and the cache of all its tokens."""
-        segments = Segments([len(prompt.ids) for prompt in prompts])
-        ids_T = torch.from_numpy(np.concatenate([prompt.ids for prompt in prompts]))
-        output = self.model.language_model(self.model.embed(ids_T, self.images.features(prompts)), segments)
-        last_B = torch.tensor(segments.lengths).cumsum(0) - 1
-        return output.hidden_TD.index_select(0, last_B), RowCache(output.latents, segments)
+    def _prefill(self, requests: Sequence[Request]) -> tuple[torch.Tensor, RowCache]:
+        """Each request's last hidden state [B, D], and the cache of all its tokens. What is the same is read once."""
+        places: dict[tuple[int, tuple[int, ...]], int] = {}
+        row_B = torch.tensor([places.setdefault((id(request.prompt), request.written), len(places)) for request in requests])
+        first = {(id(request.prompt), request.written): request for request in requests}
+        texts = [first[key] for key in places]
+        segments = Segments([request.length for request in texts])
+        ids_T = torch.cat([torch.tensor([*text.prompt.ids, *text.written]) for text in texts])
+        features = self.images.features([text.prompt for text in texts])
+        output = self.model.language_model(self.model.embed(ids_T, features), segments)
+        last_B = (torch.tensor(segments.lengths).cumsum(0) - 1)[row_B]
+        cache = RowCache(output.latents, segments)
+        if len(texts) < len(requests):
+            cache.spread(row_B)
+        return output.hidden_TD.index_select(0, last_B), cache
 
-    def _checked_length(self, prompt: Encoded, name: str) -> int:
-        length = len(prompt.ids)
-        if length == 0:
+    def _check_length(self, request: Request, name: str) -> None:
+        if len(request.prompt.ids) == 0:
             raise ValueError(f"{name} is empty")
-        if length >= self.context:
+        if request.length >= self.context:
             raise ValueError(
-                f"{name} has {length} tokens, {image_tokens(prompt)} of them for images; the model's context is {self.context}, "
-                "and the answer needs at least one of these: shorten the text, or use fewer or smaller images"
+                f"{name} has {request.length} tokens, {image_tokens(request.prompt)} of them for images; the model's context is "
+                f"{self.context}, and the answer needs at least one of these: shorten the text, or use fewer or smaller images"
             )
-        return length
 
-    def _completion(self, ids: list[int]) -> Completion:
+    def _completion(self, request: Request, ids: list[int], logps: list[float], sampling: Sampling) -> Completion:
+        tokenizer = self.processor.tokenizer
         if ids[-1] in self.stop_ids:
-            return Completion(ids, self.processor.tokenizer.decode(ids[:-1]), "stop")
-        return Completion(ids, self.processor.tokenizer.decode(ids), "length")
+            return Completion(ids, tokenizer.decode(ids[:-1]), "stop", logps)
+        circles = _runs_in_circles([*request.written, *ids], sampling)
+        return Completion(ids, tokenizer.decode(ids), "repeat" if circles else "length", logps)
+
+
+def _runs_in_circles(ids: list[int], sampling: Sampling) -> bool:
+    """Looked at every so many tokens of the answer, counted from its start, so that a pause changes nothing."""
+    return bool(sampling.repeat_stop) and len(ids) % REPEAT_CHECK == 0 and repeats(ids, sampling.repeat_stop)
 
 
 def image_tokens(prompt: Encoded) -> int:
@@ -164,16 +240,20 @@ def image_tokens(prompt: Encoded) -> int:
     return int((prompt.provenance == Provenance.MEDIA).sum())
 
 
-def cast_weights(model: KimiVL) -> None:
+def cast_weights(model: KimiVL) -> dict[str, torch.Tensor]:
     """Stores weights in the dtype that the model computes in, in place: half the memory, and no cast at every step.
 
     The values are those that the cast at every step would give. What computes in fp32 stays: the router, RMSNorm's gains, and
     MoonViT's position table, which is resized before it is cast.
+    Returns: the weights as they were, by name.
     """
     gains = {id(module.weight) for module in model.modules() if isinstance(module, RMSNorm)}
+    before: dict[str, torch.Tensor] = {}
     for name, parameter in model.named_parameters():
         if id(parameter) not in gains and not name.endswith(("mlp.gate.weight", "pos_emb.weight")):
+            before[name] = parameter.data
             parameter.data = parameter.data.to(model.dtype)
+    return before
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

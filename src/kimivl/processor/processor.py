@@ -21,6 +21,7 @@ from kimivl.config.model import ModelConfig
 from kimivl.processor.chat import CHAT_TEMPLATE, SUPERVISED, Provenance, Rendered, render_chat, render_document
 from kimivl.processor.image import ImageProcessor
 from kimivl.processor.messages import ImagePart, Message, Part
+from kimivl.processor.thoughts import forget_thoughts
 from kimivl.processor.tokenizer import Tokenizer
 
 RANKS_FILE = "tiktoken.model"
@@ -60,13 +61,14 @@ class Processor:
     image_processor: ImageProcessor
 
     def encode_chat(self, messages: Sequence[Message], add_generation_prompt: bool = False, limit: int | None = None) -> Encoded:
-        """A conversation in the Kimi chat format.
+        """A conversation in the Kimi chat format. Thoughts of turns before the last are left out (`thoughts.py`).
 
         Args:
             add_generation_prompt: end with the header of an assistant turn, for the model to answer.
             limit: patch budget of each image for this call, in place of the configured `in_token_limit`.
         Errors: ValueError for an empty conversation, ImageError naming a picture that cannot be used.
         """
+        messages = forget_thoughts(messages)
         return self._encode(
             (part for message in messages for part in message.parts),
             lambda image_tokens: render_chat(messages, self.tokenizer, image_tokens, add_generation_prompt),

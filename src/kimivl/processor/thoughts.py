@@ -2,9 +2,8 @@
 
 What it is: `split_thought` for what a model wrote, and `forget_thoughts` for the history that it reads next.
 What it is not: special tokens. The markers are plain text in the vocabulary, so that a model without thinking can read them.
-Training and chat call it from the long-CoT stage on (#6).
 Facts: `reference/model.md` §5.3. A thought that was never closed has no answer. Earlier thoughts are not read again: training and
-chat must agree on that, or every turn after the first looks new to the model.
+chat must agree on that, or every turn after the first looks new to the model, so `Processor.encode_chat` does it for both.
 """
 
 from collections.abc import Sequence
@@ -28,7 +27,10 @@ def split_thought(text: str) -> tuple[str, str]:
 
 
 def forget_thoughts(messages: Sequence[Message]) -> list[Message]:
-    """The conversation as it is read when its last turn is written: earlier turns have lost their thoughts."""
+    """The conversation as it is read when its last turn is written: earlier turns have lost their thoughts.
+
+    What such a turn still says is not learned: its answer came from a thought that is no longer there.
+    """
     last = max((place for place, message in enumerate(messages) if message.role == "assistant"), default=-1)
     current = last == len(messages) - 1
     return [
@@ -56,7 +58,7 @@ def _behind_thought(parts: Sequence[Part]) -> tuple[Part, ...]:
             dropped, rest = max(0, dropped - len(part.text)), part.text[dropped:]
             if not kept:
                 rest = rest.lstrip()
-            part = replace(part, text=rest)
+            part = replace(part, text=rest, learned=False)
         if not isinstance(part, TextPart) or part.text:
             kept.append(part)
     return tuple(kept)
