@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "kimivl"
 
 # A room may import rooms to its left, never to its right (docs/architecture.md).
-ROOMS = "config ops model processor data score optim parallel train engine rl eval serve curate catalog agent bench cli".split()
+ROOMS = "config ops model processor data score optim parallel engine rl train eval serve curate catalog agent bench cli".split()
 
 # What a room may not know of beside the rooms to its right.
 FORBIDDEN = {

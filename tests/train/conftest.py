@@ -18,6 +18,7 @@ from kimivl.config.recipe import RecipeConfig
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, LoaderState, load_sources
 from kimivl.processor.processor import Processor
+from kimivl.processor.thoughts import CLOSE, OPEN
 from kimivl.train.run import Run
 from kimivl.train.trainer import Trainer
 from kimivl.train.vocabulary import prepare_processor
@@ -64,7 +65,7 @@ def data(tmp_path_factory) -> Path:
     documents = [{"content": " ".join(rng.choice(WORDS, rng.integers(1, 30)))} for _ in range(40)]
     write(root, "text", documents)
     write(root, "text", documents[:3][::-1], split="test")
-    for source in ("captions", "colors"):
+    for source in ("captions", "colors", "thoughts"):
         (root / source).mkdir()
         for number, color in enumerate(COLORS):
             Image.new("RGB", (8 + 8 * (number % 3), 16), color).save(root / source / f"{number}.png")
@@ -74,12 +75,16 @@ def data(tmp_path_factory) -> Path:
     questions = [{"role": "user", "content": [picture, {"type": "text", "text": "What?"}]} for picture in pictures]
     answers = [{"role": "assistant", "content": [text]} for text in texts]
     write(root, "colors", [{"messages": [question, answer]} for question, answer in zip(questions, answers)])
+    thoughts = [{"role": "assistant", "content": f"{OPEN}look{CLOSE}{color}"} for color in COLORS]
+    write(root, "thoughts", [{"messages": [question, answer]} for question, answer in zip(questions, thoughts)])
     return root
 
 
+RL = {"prompts": 3, "samples": 4, "max_tokens": 12, "segment": 7, "minibatches": 2}
 MIXTURES: dict[str, dict[str, float]] = {
     "text": {"text": 1}, "vit": {"captions": 1}, "align": {"captions": 1}, "joint": {"text": 1, "captions": 1},
     "cooldown": {"text": 1, "captions": 1}, "long_context": {"text": 1}, "sft": {"colors": 1},
+    "long_cot": {"thoughts": 1}, "rl": {"colors": 1},
 }  # fmt: skip
 
 
@@ -89,8 +94,10 @@ def make_stage():
 
     def make_stage(kind: str, name: str = "", **more: Any) -> dict[str, Any]:
         schedule = [{"steps": 1, "start": 1e-3, "end": 2e-3}, {"steps": 9, "start": 2e-3, "end": 1e-4, "shape": "cosine"}]
-        size = {"context": 96, "pack_tokens": 192} if kind in ("sft", "long_context") else {"context": 64, "pack_tokens": 128}
+        longer = kind in ("sft", "long_context", "long_cot", "rl")
+        size = {"context": 128, "pack_tokens": 192} if longer else {"context": 64, "pack_tokens": 128}
         values = {"name": name or kind, "kind": kind, "steps": 3, "pack_patches": 64} | size
+        more = ({"rl": RL} if kind == "rl" else {}) | more
         schedule += [{"steps": 90, "start": 1e-4, "end": 1e-4}]  # room for longer stages
         return values | {"schedule": schedule, "mixture": [{"weights": MIXTURES[kind]}]} | more
 
@@ -123,6 +130,8 @@ def all_stages(make_stage) -> list[dict[str, Any]]:
         make_stage("joint", language="align", vision="align"),
         make_stage("long_context", "long", language="joint", vision="joint", rope_theta=800_000),
         make_stage("sft", language="long", vision="long"),
+        make_stage("long_cot", language="sft", vision="sft"),
+        make_stage("rl", language="long_cot", vision="long_cot"),
     ]
 
 

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from kimivl.train.metrics import read_metrics
 from kimivl.train.run import Run
 from kimivl.train.trainer import Trainer
 
-PROGRESS = Progress(7, 1.5, LoaderState({"text": 3}, {"text": 1}, {"text": 0.1, "captions": -1e-17}))
+PROGRESS = Progress(7, 1.5, asdict(LoaderState({"text": 3}, {"text": 1}, {"text": 0.1, "captions": -1e-17})))
 
 
 @pytest.fixture
@@ -65,8 +66,8 @@ def test_without_a_checkpoint_nothing_is_loaded(make_trainer, tmp_path, snapshot
 
 
 def test_a_new_checkpoint_replaces_the_old_one(trained, saved):
-    save_checkpoint(saved, trained.task.model, trained.optimizer, Progress(8, 2.0, LoaderState()))
-    assert load(saved, trained) == Progress(8, 2.0, LoaderState())
+    save_checkpoint(saved, trained.task.model, trained.optimizer, Progress(8, 2.0, {}))
+    assert load(saved, trained) == Progress(8, 2.0, {})
     assert sorted(path.name for path in saved.parent.iterdir() if "checkpoint" in path.name) == ["checkpoint"]
 
 
@@ -91,7 +92,7 @@ DAMAGE = {
     "optimizer missing": (lambda folder: (folder / "optimizer.safetensors").unlink(), "optimizer.safetensors"),
     "progress missing": (lambda folder: (folder / "progress.json").unlink(), "progress.json"),
     "progress cut short": (lambda folder: (folder / "progress.json").write_text('{"step": 7, "sec'), ""),
-    "progress without a stream": (lambda folder: (folder / "progress.json").write_text('{"step": 7, "seconds": 1}'), "loader"),
+    "progress without a stream": (lambda folder: (folder / "progress.json").write_text('{"step": 7, "seconds": 1}'), "state"),
     "progress of another form": (lambda folder: (folder / "progress.json").write_text("[7]"), ""),
 }
 
@@ -170,7 +171,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_and_nothing_else(trained, s
         with torch.no_grad():
             next(trained.task.model.parameters()).zero_()
         with pytest.raises(OSError, match=rf"could not write {folder}: [^.]*No space left on device.*free some space"):
-            save_checkpoint(folder, trained.task.model, trained.optimizer, Progress(9, 9.0, LoaderState()))
+            save_checkpoint(folder, trained.task.model, trained.optimizer, Progress(9, 9.0, {}))
         assert files(folder) == good and sorted(os.listdir(disk)) == ["ballast", "checkpoint"]
         assert load(folder, trained) == PROGRESS
 
@@ -179,7 +180,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_and_nothing_else(trained, s
 def test_a_file_that_cannot_grow_leaves_the_last_good_checkpoint_and_nothing_else(trained, saved, tmp_path, file):
     good, limit = files(saved), size_of(saved / "model") + (-1000 if file == "model" else 1000)
     with small_files(limit), pytest.raises(OSError, match=rf"could not write {saved}: [^.]*File too large"):
-        save_checkpoint(saved, trained.task.model, trained.optimizer, Progress(9, 9.0, LoaderState()))
+        save_checkpoint(saved, trained.task.model, trained.optimizer, Progress(9, 9.0, {}))
     assert files(saved) == good and not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     assert load(saved, trained) == PROGRESS
 

@@ -16,8 +16,9 @@ from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from kimivl.config.base import Config, ConfigError, parse
 from kimivl.config.model import ModelConfig, TextConfig, TextEncoderConfig, preset
+from kimivl.config.rl import RLConfig
 
-StageKind = Literal["text", "vit", "align", "joint", "cooldown", "long_context", "sft"]
+StageKind = Literal["text", "vit", "align", "joint", "cooldown", "long_context", "sft", "long_cot", "rl"]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -72,7 +73,8 @@ class StageConfig(Config):
     `language` and `vision` name where those weights come from: an earlier stage, or an entry of the recipe's `imports`.
     Without them the weights start at random.
     A step trains on `packs` packs, each holding samples of at most `context` tokens up to `pack_tokens` tokens and
-    `pack_patches` patches.
+    `pack_patches` patches. In an `rl` stage a step is an iteration, the mixture is one source of problems, and `context` bounds
+    prompt and response together.
     """
 
     name: Name
@@ -94,6 +96,7 @@ class StageConfig(Config):
     balance_rate: float = Field(default=1e-3, ge=0)  # u of Moonlight's rule; 0 leaves the router's bias alone
     rope_theta: AboveZero | None = None  # resets the RoPE base from this stage on
     checkpoint_every: int = Field(default=200, gt=0)
+    rl: RLConfig | None = None  # only in `rl` stages
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -117,6 +120,10 @@ class StageConfig(Config):
                 raise ValueError(f"{key} points must rise, got {moments}")
         if any(not any(weight > 0 for weight in point.weights.values()) for point in self.mixture):
             raise ValueError("every mixture point needs a source with a weight above 0")
+        if (self.kind == "rl") != (self.rl is not None):
+            raise ValueError("a stage of kind 'rl', and no other, says how under the key rl: {prompts: …, max_tokens: …}")
+        if self.kind == "rl" and len(self.sources) != 1:
+            raise ValueError(f"an rl stage takes its problems from one source, but the mixture names {', '.join(self.sources)}")
         if self.model == "caption_decoder" and self.kind != "text":
             raise ValueError(f"model is caption_decoder, which only 'text' stages train, but kind is {self.kind!r}")
         return self
@@ -214,6 +221,7 @@ class RecipeConfig(Config):
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     imports: dict[str, ImportConfig] = {}
     stages: tuple[StageConfig, ...]
+    chat_stage: str | None = None  # the stage whose model answers benchmarks and chats; the last one unless named
     held_out_text: HeldOutTextConfig | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
 
@@ -232,6 +240,11 @@ class RecipeConfig(Config):
         """(source, split) of all that is held out: the text that is followed, and the benchmarks."""
         text = [(self.held_out_text.source, self.held_out_text.split)] if self.held_out_text else []
         return (*text, *((benchmark.source, benchmark.split) for benchmark in self.evaluation.benchmarks))
+
+    @property
+    def answering(self) -> str:
+        """The stage whose model answers benchmarks and chats."""
+        return self.chat_stage or self.stages[-1].name
 
     def stage(self, name: str) -> StageConfig:
         """The stage of that name. Raises: ConfigError with the known names."""
@@ -262,8 +275,9 @@ class RecipeConfig(Config):
                 raise ValueError(f"evaluation.{key} is {name!r}, but the stages with a language model are: {', '.join(speaking)}")
             if self.held_out_text is None:
                 raise ValueError(f"evaluation.{key} is measured on held-out text: give held_out_text: {{source: …}}")
-        if self.evaluation.benchmarks and self.stages[-1].name not in speaking:
-            raise ValueError(f"benchmarks ask the last stage's model, but {self.stages[-1].name!r} has no language model")
+        if (self.evaluation.benchmarks or self.chat_stage) and self.answering not in speaking:
+            key = "chat_stage" if self.chat_stage else "the last stage, which benchmarks ask,"
+            raise ValueError(f"{key} is {self.answering!r}, but the stages with a language model are: {', '.join(speaking)}")
         compared = self.evaluation.muon_vs_adamw
         if compared and self.stage(compared.stage).kind == "align":
             raise ValueError(f"muon_vs_adamw.stage is {compared.stage!r}, where the language model does not move; name another")

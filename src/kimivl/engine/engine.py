@@ -78,6 +78,7 @@ class Engine:
 
     Args:
         context: the most tokens that prompt and answer may have together; the model's `max_position_embeddings` unless given.
+    `allowed_A`: the ids that an answer may hold, rising.
     Raises: ValueError if model and processor do not belong together.
     """
 
@@ -90,6 +91,7 @@ class Engine:
         tokenizer = processor.tokenizer
         self.stop_ids = tokenizer.stop_ids
         # An answer is text: of the special tokens it holds only the one that closes it.
+        self.allowed_A = torch.tensor([*range(tokenizer.n_ranks), *sorted(self.stop_ids)])
         special = range(tokenizer.n_ranks, tokenizer.vocab_size)
         self._forbidden = torch.tensor([id for id in special if id not in self.stop_ids])
 

@@ -3,7 +3,7 @@
 What it is: `find_model`. What it is not: the layout of a run (`train/run.py`), which is only read here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kimivl.config.base import read_json
@@ -13,7 +13,8 @@ def find_model(given: Path | None, runs: Path = Path("runs")) -> Path:
     """A model directory.
 
     Args:
-        given: a model directory or a run's folder, whose last finished stage is taken; None for the newest finished run.
+        given: a model directory, or a run's folder: the stage that its recipe names for chatting, or else the last one that is
+            finished; None for the newest finished run.
         runs: the folder of all runs.
     Raises: ValueError naming the folder and what to do.
     """
@@ -28,19 +29,25 @@ def find_model(given: Path | None, runs: Path = Path("runs")) -> Path:
     stages = [stage for stage, finished in _stages(given) if finished]
     if not stages:
         raise ValueError(f"the run {given} has not finished a stage yet; resume it with `kimivl run`")
-    return stages[-1] / "model"
+    return _chosen(given, stages) / "model"
 
 
 def _newest(runs: Path) -> Path:
-    """The last stage's model of the run that was finished last."""
+    """The model of the run whose last stage was finished last."""
     ended: list[tuple[float, Path]] = []
     for recipe in runs.glob("*/recipe.json"):
         *_, (last_stage, finished) = [(recipe.parent, False), *_stages(recipe.parent)]  # there may be no such stage
         if finished:
-            ended.append(((last_stage / "finished.json").stat().st_mtime, last_stage / "model"))
+            ended.append(((last_stage / "finished.json").stat().st_mtime, find_model(recipe.parent)))
     if not ended:
         raise ValueError(f"no finished run in {runs}: train one with `kimivl run recipes/nano/recipe.yaml`, or name a model")
     return max(ended)[1]
+
+
+def _chosen(run: Path, finished: Sequence[Path]) -> Path:
+    """The recipe's `chat_stage` if it is finished, else the last one."""
+    chosen = run / "stages" / (read_json(run / "recipe.json").get("chat_stage") or "")
+    return chosen if chosen in finished else finished[-1]
 
 
 def _stages(run: Path) -> Iterator[tuple[Path, bool]]:

@@ -34,7 +34,7 @@ HEADLINE_MULTIPLE = 4
 
 
 def measure_run(run: Run) -> Result:
-    """Measures a finished run and writes `runs/NAME/summary.json`. The last stage's model is the one that answers.
+    """Measures a finished run and writes `runs/NAME/summary.json`. The model of `recipe.answering` answers the benchmarks.
 
     Raises: ConfigError naming a stage that is not finished, or a setting that a measurement lacks.
     """
@@ -63,7 +63,7 @@ class _Measurements:
         return figures
 
     def benchmarks(self) -> Result:
-        results = evaluate_model(self._model(self.recipe.stages[-1].name), self.recipe, self.folder, self.lines)
+        results = evaluate_model(self._model(self.recipe.answering), self.recipe, self.folder, self.lines)
         return nested({key: result["score"] for key, result in results.items()}) | {"details": results}
 
     def text_loss(self, name: str, stage: str) -> float:

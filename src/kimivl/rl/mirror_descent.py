@@ -6,6 +6,7 @@ r − τ log Z = τ log(π/π_i) for every response, and the loss is the squared
     mean over responses of  −(r − b)·log π + τ/2·(log π − log π_i)²
 
 with the baseline b in the place of τ log Z.
+What it is: `MirrorDescent`, and `Imitation`, the loss of rejection sampling, which it is compared with.
 What it is not: a clipped ratio, a value network, or the rewards themselves (`length_reward.py`, `score/`).
 """
 
@@ -75,6 +76,24 @@ class MirrorDescent:
             return policy_R / length_R, self.tau / 2 * ratio_R.square() / length_R
         squares_R = _summed((logp_T - reference_T).square(), response_T, responses)
         return policy_R / length_R, self.tau / 2 * squares_R / length_R
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """Learning from what was right and nothing else, as rejection sampling and ReST do: no negative gradient, no pull."""
+
+    def advantages(self, rewards_NK: Tensor) -> Tensor:
+        """1 for each response that earned something, 0 for the others. fp32 [N, K]"""
+        return (rewards_NK > 0).float()
+
+    def losses(self, logp_T: Tensor, reference_T: Tensor, response_T: Tensor, advantage_R: Tensor) -> tuple[Tensor, Tensor]:
+        """(mean cross-entropy of each right response, 0), as `MirrorDescent.losses`."""
+        length_R = torch.bincount(response_T, minlength=len(advantage_R)).clamp(min=1)
+        policy_R = -advantage_R * _summed(logp_T, response_T, len(advantage_R)) / length_R
+        return policy_R, torch.zeros_like(policy_R)
+
+
+Objective = MirrorDescent | Imitation
 
 
 def _summed(x_T: Tensor, response_T: Tensor, responses: int) -> Tensor:

@@ -8,12 +8,12 @@ What it is not: the result of a stage, which is a model directory in the officia
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from kimivl.data.loader import LoaderState
 from kimivl.model.atomic import recover_folder, replaced_folder
 from kimivl.model.layout import CheckpointError, load_weights, save_weights
 from kimivl.optim.muon import MuonAdamW
@@ -21,11 +21,15 @@ from kimivl.optim.muon import MuonAdamW
 
 @dataclass
 class Progress:
-    """Where a stage stands. `step` updates are done; `seconds` went into them, with following the held-out loss and saving."""
+    """Where a stage stands.
+
+    `step` updates are done; `seconds` went into them, with following the held-out loss and saving. `state`: plain values, all
+    that decides what the stage meets next: its data stream, or in reinforcement learning its problems and unfinished responses.
+    """
 
     step: int
     seconds: float
-    loader: LoaderState
+    state: dict[str, Any]
 
 
 def save_checkpoint(folder: Path, model: nn.Module, optimizer: MuonAdamW, progress: Progress) -> None:
@@ -48,6 +52,6 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: MuonAdamW) -> Pro
         values = json.loads((folder / "progress.json").read_text())
         load_weights(model, folder / "model")
         optimizer.load_state_by_name(load_file(folder / "optimizer.safetensors"))
-        return Progress(values["step"], values["seconds"], LoaderState(**values["loader"]))
+        return Progress(values["step"], values["seconds"], dict(values["state"]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder} cannot be resumed: {error}. Delete it to start the stage anew") from error

@@ -22,12 +22,17 @@ from kimivl.config.recipe import RecipeConfig, StageConfig
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, held_out_packs, load_sources
 from kimivl.data.source import Source, source_file
+from kimivl.engine.engine import Engine
 from kimivl.model.atomic import replaced_folder, write_atomic
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.layout import save_model, save_weights
 from kimivl.ops.dtype import compute_dtype
 from kimivl.processor.processor import Processor
+from kimivl.rl.problems import Problems
+from kimivl.rl.rollout import Limits, NativeRollouts
+from kimivl.rl.verifier import Verifier
 from kimivl.train.build import Builder
+from kimivl.train.policy_trainer import PolicyTrainer
 from kimivl.train.stages.language import language_task, mean_loss
 from kimivl.train.stages.task import Task
 from kimivl.train.stages.vit import vit_task
@@ -68,6 +73,8 @@ class Run:
         return values
 
     def _train_stage(self, stage: StageConfig, processor: Processor) -> None:
+        if stage.kind == "rl":
+            return self._train_policy(stage, processor)
         folder = self.stages_folder / stage.name
         task = self.task(stage, processor)
         loader = Loader(stage, load_sources(self.recipe.data, stage), processor, self.recipe.seed)
@@ -82,6 +89,25 @@ class Run:
 
             progress = Trainer(stage, task, loader, folder, watch).run()
         self._finish(stage, task.model, processor, {"steps": progress.step, "seconds": progress.seconds})
+
+    def _train_policy(self, stage: StageConfig, processor: Processor) -> None:
+        """A stage of reinforcement learning."""
+        settings, folder = stage.rl, self.stages_folder / stage.name
+        assert settings is not None  # the recipe's own check
+        engine = Engine(self.builder.kimi_vl(stage), processor, stage.context)
+        limits = Limits(settings.max_tokens, settings.segment or settings.max_tokens, settings.repeat_stop)
+        rollouts = NativeRollouts(engine, limits, self.recipe.seed)
+        problems = Problems(Source(self.recipe.data, stage.sources[0]), processor)
+        with _progress_bar() as bar, Verifier(settings.score) as verifier:
+            line = bar.add_task(stage.name, total=stage.steps, note="")
+
+            def watch(step: int, metrics: dict[str, Any]) -> dict[str, Any]:
+                note = f"right {metrics['right']:.2f}, {metrics['length']:.0f} tokens" if "right" in metrics else "writing"
+                bar.update(line, completed=step + 1, note=note)
+                return {}
+
+            progress = PolicyTrainer(stage, engine, problems, rollouts, verifier, folder, self.recipe.seed, watch).run()
+        self._finish(stage, engine.model, processor, {"steps": progress.step, "seconds": progress.seconds})
 
     def task(self, stage: StageConfig, processor: Processor) -> Task:
         """The stage's model at its start, and its loss."""

@@ -8,16 +8,18 @@ Why sums: a pack's loss is divided by the weight of the whole step before its ba
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kimivl.config.recipe import StageConfig
+from kimivl.config.recipe import OptimizerConfig, StageConfig
 from kimivl.data.batch import PackedBatch
-from kimivl.data.loader import Loader
+from kimivl.data.loader import Loader, LoaderState
+from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.moe import Router, update_balance_bias
 from kimivl.optim.groups import all_adamw, param_specs
 from kimivl.optim.muon import MuonAdamW
@@ -43,13 +45,13 @@ class Trainer:
         self.stage, self.task, self.loader, self.folder, self.watch = stage, task, loader, folder, watch
         self.routers = [module for module in task.model.modules() if isinstance(module, Router)]
         self.schedule = Schedule(Phase(**phase.model_dump()) for phase in stage.schedule)
-        self.optimizer = make_optimizer(task, stage)
+        self.optimizer = make_optimizer(task.model, task.trained, stage.optimizer)
 
     def run(self) -> Progress:
         """Trains up to the stage's last step, from the checkpoint if there is one."""
         progress = load_checkpoint(self.folder / "checkpoint", self.task.model, self.optimizer)
-        progress = progress or Progress(0, 0.0, self.loader.state)
-        self.loader.state = progress.loader
+        progress = progress or Progress(0, 0.0, asdict(self.loader.state))
+        self.loader.state = LoaderState(**progress.state)
         metrics_file = MetricsFile(self.folder / "metrics.jsonl", progress.step)
         started = time.perf_counter() - progress.seconds
         try:
@@ -58,7 +60,7 @@ class Trainer:
                 metrics |= self.watch(progress.step, metrics)
                 metrics_file.write(metrics)
                 progress.step += 1
-                progress.seconds = time.perf_counter() - started
+                progress.seconds, progress.state = time.perf_counter() - started, asdict(self.loader.state)
                 # The last one too: what comes after training, writing the model, can fail on a full disk.
                 if progress.step % self.stage.checkpoint_every == 0 or progress.step == self.stage.steps:
                     save_checkpoint(self.folder / "checkpoint", self.task.model, self.optimizer, progress)
@@ -79,9 +81,8 @@ class Trainer:
         totals = StepTotals.of(packs)
         losses = [self._backward(step, pack, totals) for pack in packs]
 
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        norm = nn.utils.clip_grad_norm_(trained, self.stage.optimizer.max_grad_norm)
-        self._check_finite("gradient norm", float(norm), step, packs)
+        norm = nn.utils.clip_grad_norm_(trained_parameters(self.optimizer), self.stage.optimizer.max_grad_norm)
+        check_finite("gradient norm", float(norm), self.stage.name, step, _sample_ids(packs))
         lr = self.schedule.lr(self.stage.schedule_start + step)
         self.optimizer.set_lr(lr)
         measure = step % MEASURE_EVERY == 0
@@ -92,18 +93,9 @@ class Trainer:
 
     def _backward(self, step: int, pack: PackedBatch, totals: StepTotals) -> PackLoss:
         result = self.task.pack_loss(pack, totals)
-        self._check_finite("loss", result.loss.item(), step, [pack])
+        check_finite("loss", result.loss.item(), self.stage.name, step, _sample_ids([pack]))
         result.loss.backward()
         return result
-
-    def _check_finite(self, what: str, value: float, step: int, packs: list[PackedBatch]) -> None:
-        """Called before the update, so that no checkpoint ever holds weights that are not finite."""
-        if not math.isfinite(value):
-            ids = [sample_id for pack in packs for sample_id in pack.sample_ids]
-            raise FloatingPointError(
-                f"stage {self.stage.name}, step {step}: the {what} is {value}. Samples: {', '.join(ids[:5])}"
-                f"{' …' if ids[5:] else ''}; lower the learning rate and run under another --name"
-            )
 
     def _balance(self, losses: list[PackLoss]) -> dict[str, float]:
         """Moves the routers' biases by the load of the whole step; returns how uneven the fullest layer was."""
@@ -113,14 +105,34 @@ class Trainer:
         return {"max_load": max(float(load.max() / load.float().mean()) for load in loads)} if loads else {}
 
 
-def make_optimizer(task: Task, stage: StageConfig) -> MuonAdamW:
-    """An optimizer over the parameters that the task trains; the others are frozen. Newton–Schulz runs in the model's dtype."""
-    for name, parameter in task.model.named_parameters():
-        parameter.requires_grad_(name.startswith(task.trained))
-    specs = param_specs((name, parameter) for name, parameter in task.model.named_parameters() if parameter.requires_grad)
-    settings = stage.optimizer
+def make_optimizer(model: KimiVL, trained: tuple[str, ...], settings: OptimizerConfig) -> MuonAdamW:
+    """An optimizer over the parameters with these prefixes; the others are frozen. Newton–Schulz runs in the model's dtype."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(trained))
+    specs = param_specs((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
     specs = specs if settings.kind == "muon" else all_adamw(specs)
-    return MuonAdamW(specs, lr=0.0, weight_decay=settings.weight_decay, momentum=settings.momentum, ns_dtype=task.model.dtype)
+    return MuonAdamW(specs, lr=0.0, weight_decay=settings.weight_decay, momentum=settings.momentum, ns_dtype=model.dtype)
+
+
+def trained_parameters(optimizer: MuonAdamW) -> list[nn.Parameter]:
+    """All that the optimizer moves."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def check_finite(what: str, value: float, stage: str, step: int, samples: Sequence[str]) -> None:
+    """Called before the update, so that no checkpoint ever holds weights that are not finite.
+
+    Raises: FloatingPointError naming stage, step and samples.
+    """
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"stage {stage}, step {step}: the {what} is {value}. Samples: {', '.join(samples[:5])}"
+            f"{' …' if samples[5:] else ''}; lower the learning rate and run under another --name"
+        )
+
+
+def _sample_ids(packs: Sequence[PackedBatch]) -> list[str]:
+    return [sample_id for pack in packs for sample_id in pack.sample_ids]
 
 
 def mean_metrics(losses: list[PackLoss]) -> dict[str, float]:

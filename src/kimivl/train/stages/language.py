@@ -1,7 +1,7 @@
 """Next-token prediction: the loss of every stage but stage 1's contrastive part (paper §2.3, §2.4).
 
-Text pre-training, alignment, joint pre-training, cooldown, long-context activation and SFT differ in their data (the recipe's
-mixture and the samples' loss masks) and in what trains. Alignment moves only MoonViT and projector.
+Text pre-training, alignment, joint pre-training, cooldown, long-context activation, SFT and long-CoT SFT differ in their data
+(the recipe's mixture and the samples' loss masks) and in what trains. Alignment moves only MoonViT and projector.
 """
 
 import torch
@@ -22,6 +22,7 @@ TRAINED: dict[StageKind, tuple[str, ...]] = {
     "cooldown": EVERYTHING,
     "long_context": EVERYTHING,
     "sft": EVERYTHING,
+    "long_cot": EVERYTHING,
 }
 
 

@@ -1,0 +1,65 @@
+"""What a reinforcement-learning stage says beside what every stage says.
+
+What it is: the schema. The meaning of each value stands with the code that uses it: `rl/mirror_descent.py`,
+`rl/length_reward.py`, `rl/prompt_sampler.py`, `train/policy_trainer.py`.
+Facts: the papers publish the method and none of these numbers (reference/posttraining.md §2.1); defaults are Kimi k1.5's choice
+where it names one, ours elsewhere.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from kimivl.config.base import Config
+
+
+class ObjectiveConfig(Config):
+    """`mirror_descent` is the papers'. `imitation` trains on right answers only, as rejection sampling does, for comparison."""
+
+    kind: Literal["mirror_descent", "imitation"] = "mirror_descent"
+    tau: float = Field(default=0.05, gt=0, allow_inf_nan=False)
+    baseline: Literal["mean", "leave_one_out", "log_partition"] = "mean"
+    level: Literal["sequence", "per_length", "token"] = "sequence"
+
+
+class LengthRewardConfig(Config):
+    """Off unless it has a weight."""
+
+    weight: float = Field(default=0.0, ge=0, lt=2)
+    warm_up: int = Field(default=0, ge=0)
+
+
+class SamplingConfig(Config):
+    """Curriculum and prioritized sampling of problems."""
+
+    warm_up: int = Field(default=0, ge=0)
+    easy_first: int = Field(default=0, ge=0)
+    floor: float = Field(default=0.05, gt=0, le=1)
+    memory: float = Field(default=0.7, ge=0, le=1)
+    give_up_after: int = Field(default=5, ge=1)
+    uniform: bool = False
+
+
+class RLConfig(Config):
+    """One iteration: `samples` responses to each of `prompts` problems, then `minibatches` updates.
+
+    `max_tokens` bounds a response, `segment` what is written of it in one iteration: a longer one goes on in the next.
+    """
+
+    prompts: int = Field(gt=0)
+    samples: int = Field(default=8, ge=2)
+    max_tokens: int = Field(gt=0)
+    segment: int | None = Field(default=None, gt=0)
+    repeat_stop: int = Field(default=0, ge=0)
+    minibatches: int = Field(default=4, gt=0)
+    score: Literal["exact", "number", "relaxed_number", "choice", "maths"] = "exact"
+    objective: ObjectiveConfig = ObjectiveConfig()
+    length_reward: LengthRewardConfig = LengthRewardConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    reset_optimizer: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "RLConfig":
+        if self.minibatches > self.prompts:
+            raise ValueError(f"{self.minibatches} minibatches cannot share {self.prompts} prompts: raise prompts")
+        return self

@@ -1,0 +1,125 @@
+"""The updates of one iteration: minibatches of whole groups, all around the policy that wrote them.
+
+What it is: `PolicyUpdate`, which owns the optimizer.
+What it is not: the objective's arithmetic (`rl/mirror_descent.py`), rewards, or the loop (`policy_trainer.py`).
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kimivl.config.recipe import StageConfig
+from kimivl.model.kimi_vl import KimiVL
+from kimivl.optim.schedule import Phase, Schedule
+from kimivl.processor.processor import Encoded
+from kimivl.rl.mirror_descent import Objective
+from kimivl.rl.policy import ResponsePack, response_packs, token_logps
+from kimivl.rl.rollout import Response
+from kimivl.train.trainer import check_finite, make_optimizer, trained_parameters
+
+TRAINED = ("vision_tower.", "multi_modal_projector.", "language_model.")
+
+
+class PolicyUpdate:
+    """Moves the policy.
+
+    Args:
+        allowed_A: the ids that a response may hold, rising.
+    """
+
+    def __init__(self, stage: StageConfig, model: KimiVL, allowed_A: Tensor, objective: Objective):
+        assert stage.rl is not None  # the recipe's own check
+        self.stage, self.settings, self.model, self.allowed_A, self.objective = stage, stage.rl, model, allowed_A, objective
+        self.schedule = Schedule(Phase(**phase.model_dump()) for phase in stage.schedule)
+        self.optimizer = make_optimizer(model, TRAINED, stage.optimizer)
+
+    def run(
+        self, groups: Sequence[Sequence[Response]], advantages_NK: Tensor, prompts: Mapping[str, Encoded], iteration: int
+    ) -> dict[str, float]:
+        """All updates of an iteration; returns what they saw.
+
+        Raises: FloatingPointError if a loss or gradient is not finite, before the weights take it.
+        """
+        if self.settings.reset_optimizer:
+            self.optimizer = make_optimizer(self.model, TRAINED, self.stage.optimizer)
+        lr = self.schedule.lr(self.stage.schedule_start + iteration)
+        self.optimizer.set_lr(lr)
+        batches = [
+            (self._packs(groups[part], prompts, iteration), advantages_NK[part].flatten())
+            for part in _parts(len(groups), self.settings.minibatches)
+        ]
+        references = [[self._reference(pack) for pack in packs] for packs, _ in batches]  # all before the first update
+        seen = _Seen()
+        for (packs, advantage_R), reference in zip(batches, references):
+            self._step(packs, advantage_R, reference, seen, iteration)
+        return {"lr": lr, **seen.means()}
+
+    def _packs(self, groups: Sequence[Sequence[Response]], prompts: Mapping[str, Encoded], iteration: int) -> list[ResponsePack]:
+        responses = [response for group in groups for response in group]
+        return response_packs(responses, prompts, iteration, self.stage.pack_tokens)
+
+    @torch.no_grad()
+    def _reference(self, pack: ResponsePack) -> Tensor:
+        return token_logps(self.model, pack, self.allowed_A)
+
+    def _step(
+        self, packs: Sequence[ResponsePack], advantage_R: Tensor, reference: Sequence[Tensor], seen: "_Seen", iteration: int
+    ) -> None:
+        """One update, on the mean over the minibatch's responses."""
+        self.optimizer.zero_grad(set_to_none=True)
+        for pack, reference_S in zip(packs, reference):
+            logp_S = token_logps(self.model, pack, self.allowed_A)
+            policy_R, pull_R = self.objective.losses(logp_S, reference_S, pack.response_S, advantage_R)
+            loss = (policy_R + pull_R).sum() / len(advantage_R)
+            check_finite("loss", loss.item(), self.stage.name, iteration, pack.problems)
+            loss.backward()
+            seen.take(policy_R.detach(), pull_R.detach(), logp_S.detach(), reference_S, pack.behaviour_S)
+        norm = float(nn.utils.clip_grad_norm_(trained_parameters(self.optimizer), self.stage.optimizer.max_grad_norm))
+        check_finite("gradient norm", norm, self.stage.name, iteration, [name for pack in packs for name in pack.problems])
+        self.optimizer.step()
+        seen.end_step(len(advantage_R), norm)
+
+
+class _Seen:
+    """Sums over the responses and tokens of an iteration, and the largest gap between engine and trainer."""
+
+    def __init__(self) -> None:
+        self.sums: defaultdict[str, float] = defaultdict(float)
+        self.responses = self.tokens = self.steps = 0
+        self.largest_gap = 0.0
+
+    def take(self, policy_R: Tensor, pull_R: Tensor, logp_S: Tensor, reference_S: Tensor, behaviour_S: Tensor) -> None:
+        gap_S, ratio_S = (behaviour_S - reference_S).abs(), logp_S - reference_S
+        values = {
+            "policy_loss": policy_R, "pull": pull_R, "kl": -ratio_S, "drift": ratio_S.abs(), "entropy": -reference_S,
+            "gap": gap_S,
+        }  # fmt: skip
+        for name, value in values.items():
+            self.sums[name] += float(value.sum())
+        self.tokens += len(logp_S)
+        self.largest_gap = max(self.largest_gap, float(gap_S.max()) if len(gap_S) else 0.0)
+
+    def end_step(self, responses: int, norm: float) -> None:
+        self.responses += responses
+        self.steps += 1
+        self.sums["grad_norm"] += norm
+
+    def means(self) -> dict[str, float]:
+        """`loss`, `policy_loss` and `pull` (τ/2·ρ²) per response; `kl` to the reference, `entropy`, `drift` (|log-ratio|) and
+        `engine_gap` (|engine − trainer|) in nats per token."""
+        policy, pull = (self.sums[name] / max(1, self.responses) for name in ("policy_loss", "pull"))
+        kl, drift, entropy, gap = (self.sums[name] / max(1, self.tokens) for name in ("kl", "drift", "entropy", "gap"))
+        return {
+            "loss": policy + pull, "policy_loss": policy, "pull": pull, "kl": kl, "drift": drift, "entropy": entropy,
+            "engine_gap": gap, "engine_gap_max": self.largest_gap, "grad_norm": self.sums["grad_norm"] / max(1, self.steps),
+            "updates": self.steps, "learned_tokens": self.tokens,
+        }  # fmt: skip
+
+
+def _parts(count: int, parts: int) -> list[slice]:
+    """`count` groups in at most `parts` runs of nearly equal length."""
+    parts = min(parts, count)
+    edges = [round(part * count / parts) for part in range(parts + 1)]
+    return [slice(start, end) for start, end in zip(edges, edges[1:])]
