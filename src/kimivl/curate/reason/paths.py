@@ -28,8 +28,9 @@ def paths(rng: np.random.Generator, hops: int, size: int = 5) -> Problem:
         misread[row][column] = _inward(column, row, size, rng, but=grid[row][column])
         return _solved(misread, start, hops, rng)
 
-    question = f"Start at the gray field and follow the arrows for {hops} hops. Which field do you reach?"
-    return Problem("paths", _drawn(grid, start, rng), question, hops, _solved(grid, start, hops, rng), careless)
+    question = f"Follow {hops} arrows from the gray field. Which field is it?"
+    content = f"{_name(*start)} {' '.join(move for line in grid for move in line)}"
+    return Problem("paths", _drawn(grid, start, rng), question, content, hops, _solved(grid, start, hops, rng), careless)
 
 
 def _fields(grid: list[list[str]], start: tuple[int, int], hops: int) -> list[tuple[int, int]]:

@@ -42,7 +42,8 @@ class Solution:
 
 @dataclass(frozen=True)
 class Problem:
-    """`difficulty` is the size of the problem: tiles, hops or bars.
+    """`content` says exactly what the picture shows, without its noise: two problems of a family with the same content and the
+    same question are one problem, however they are drawn. `difficulty` is the size of the problem: tiles, hops or bars.
 
     `careless(rng)`: the solution of someone who misreads one thing of the picture and goes on from there without noticing.
     """
@@ -50,9 +51,15 @@ class Problem:
     family: str
     picture: Image.Image
     question: str
+    content: str
     difficulty: int
     solution: Solution
     careless: Callable[[np.random.Generator], Solution]
+
+    @property
+    def key(self) -> str:
+        """Tells problems apart: "family/content/question"."""
+        return f"{self.family}/{self.content}/{self.question}"
 
 
 def tile(letters: str, rng: np.random.Generator) -> Image.Image:

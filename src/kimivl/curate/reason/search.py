@@ -28,7 +28,8 @@ def search(rng: np.random.Generator, count: int) -> Problem:
 
     picture = laid_out([[tile(str(number), rng) for number in numbers]])
     question = f"Which two numbers add up to {target}? Say the smaller one first."
-    return Problem("search", picture, question, count, solution, careless)
+    content = " ".join(map(str, numbers))
+    return Problem("search", picture, question, content, count, solution, careless)
 
 
 def _solved(numbers: list[int], target: int, rng: np.random.Generator) -> Solution:

@@ -8,7 +8,7 @@ import numpy as np
 from kimivl.curate.reason.problem import Problem, Solution, Step, laid_out, misread, tile
 
 LETTERS = "abcdefghijkl"
-QUESTION = "Add the digits in the order of the letters. What is the last digit of the total?"
+QUESTION = "Add the digits in the order of the letters. Last digit?"
 
 
 def totals(rng: np.random.Generator, count: int) -> Problem:
@@ -20,11 +20,13 @@ def totals(rng: np.random.Generator, count: int) -> Problem:
     letters = [tile(LETTERS[place], rng) for place in columns]
     picture = laid_out([letters, [tile(str(digits[place]), rng) for place in columns]])
 
+    content = " ".join(f"{LETTERS[place]}{digits[place]}" for place in columns)
+
     def careless(rng: np.random.Generator) -> Solution:
         place = int(rng.integers(count))
         return _solved(misread(digits, place, _other(digits[place], rng)), rng)
 
-    return Problem("totals", picture, QUESTION, count, _solved(digits, rng), careless)
+    return Problem("totals", picture, QUESTION, content, count, _solved(digits, rng), careless)
 
 
 def _solved(digits: list[int], rng: np.random.Generator) -> Solution:
