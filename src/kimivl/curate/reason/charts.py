@@ -1,6 +1,7 @@
 """Charts: read every bar first, then compute: the spread, the sum of two bars, how many are above a value."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -25,7 +26,8 @@ def charts(rng: np.random.Generator, bars: int) -> Problem:
         return _solved(misread(heights, place, _off(heights[place], rng)), compute, rng)
 
     content = " ".join(map(str, heights))
-    return Problem("charts", _drawn(heights, rng), question, content, bars, _solved(heights, compute, rng), careless)
+    draw = partial(_drawn, heights, rng.spawn(1)[0])
+    return Problem("charts", draw, question, content, bars, _solved(heights, compute, rng), careless)
 
 
 def _asked(bars: int, rng: np.random.Generator) -> tuple[str, Compute]:
@@ -71,7 +73,6 @@ def _drawn(heights: list[int], rng: np.random.Generator) -> Image.Image:
     for place, height in enumerate(heights):
         color = tuple(rng.integers(30, 170, 3).tolist())
         draw.rectangle([place * SIDE + 3, BASE - height * UNIT, (place + 1) * SIDE - 4, BASE], fill=color)
-    picture = noisy(picture, rng)
     for place in range(len(heights)):
         picture.paste(tile(NAMES[place], rng), (place * SIDE, BASE + 1))
-    return picture
+    return noisy(picture, rng)
