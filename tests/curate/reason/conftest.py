@@ -1,4 +1,4 @@
-"""A real server on the loopback interface that speaks OpenAI's chat completions, with what it writes decided by the test."""
+"""A real loopback server that speaks OpenAI's chat completions; the test decides what it writes, and how fast."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ class ChatServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, write: Callable[[dict[str, Any]], Any], seconds: float = 0.0):
+    def __init__(self, write: Callable[[dict[str, Any]], Any], seconds: Callable[[dict[str, Any]], float]):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.write, self.seconds = write, seconds
         self.asked: list[dict[str, Any]] = []
@@ -44,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
             server.open += 1
             server.most = max(server.most, server.open)
             written = server.write(request)
-        time.sleep(server.seconds)
+        time.sleep(server.seconds(request))
         with server.lock:
             server.open -= 1
         if self.path != "/v1/chat/completions":
@@ -83,7 +83,7 @@ def chat_server() -> Iterator[Callable[..., ChatServer]]:
     """Starts servers; they are closed after the test."""
     servers = []
 
-    def start(write: Callable[[dict[str, Any]], Any], seconds: float = 0.0) -> ChatServer:
+    def start(write: Callable[[dict[str, Any]], Any], seconds: Callable[[dict[str, Any]], float] = lambda request: 0):
         server = ChatServer(write, seconds)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)

@@ -89,7 +89,7 @@ def test_replies_become_thoughts(chat_server, tmp_path, message, expected, cut):
 
 
 def test_no_more_requests_at_once_than_allowed(chat_server, tmp_path):
-    server = chat_server(lambda request: REPLY, seconds=0.05)
+    server = chat_server(lambda request: REPLY, seconds=lambda request: 0.05)
     tries(server, question(tmp_path), 12, concurrency=3)
     assert server.most == 3 and len(server.asked) == 12
 
@@ -119,7 +119,7 @@ def test_an_endpoint_that_fails_is_named_with_the_fix(chat_server, tmp_path, wri
 
 
 def test_an_endpoint_that_is_silent_or_not_there_is_named(chat_server, tmp_path):
-    slow = chat_server(lambda request: REPLY, seconds=2)
+    slow = chat_server(lambda request: REPLY, seconds=lambda request: 2)
     with pytest.raises(EndpointError, match=f"{slow.url} gave no answer within 0.2 seconds"):
         tries(slow, question(tmp_path), 1, timeout=0.2, retries=0)
     with socket.create_server(("127.0.0.1", 0)) as free:
