@@ -33,6 +33,7 @@ def test_the_truth_is_meta_answer_or_else_the_last_answer_behind_its_thought(tmp
     [
         ([chat("a", [("q", "1")]), chat("a", [("r", "2")])], "q.jsonl:2: .*id 'a' too"),
         ([chat("a", [("q", "◁think▷not closed")])], r"q.jsonl:1 \(id a\): there is no answer.*meta.answer"),
+        ([chat("a", [("q", "1")], {"answer": ["1", "2"]})], r"q.jsonl:1 .*must be a text or a number, got \['1', '2'\]"),
         ([document("a", "plain", {"answer": "1"})], "a question is a chat"),
         ([chat("a", [([image("b.png")], "1")])], "no picture .*b.png"),
         (["{"], "q.jsonl:1: not valid JSON"),

@@ -78,7 +78,10 @@ def _question(sample: Sample, record: Record, folder: Path, where: str) -> Quest
     asked = messages[:-1] if answered else messages
     if not asked or asked[-1].role != "user":
         raise ValueError(f"{where}: a question is a chat whose last turn, before the answer, is the user's")
-    truth = str(sample.meta.get("answer", _answer(messages[-1]) if answered else "")).strip()
+    given = sample.meta.get("answer", _answer(messages[-1]) if answered else "")
+    if isinstance(given, bool) or not isinstance(given, str | int | float):
+        raise ValueError(f"{where}: meta.answer must be a text or a number, got {given!r}")
+    truth = str(given).strip()
     if not truth:
         raise ValueError(f"{where}: there is no answer to check tries by; add it as a last assistant turn or as meta.answer")
     question = Question(sample.id, tuple(record["messages"][: len(asked)]), truth, folder, sample.meta)
