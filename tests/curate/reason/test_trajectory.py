@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from kimivl.curate.reason.totals import totals
-from kimivl.curate.reason.trajectory import WAIT, Habits, trajectory
+from kimivl.curate.reason.trajectory import Habits, trajectory
 from kimivl.curate.records import rng_for
-from kimivl.processor.thoughts import split_thought
+from kimivl.processor.thoughts import WAIT, split_thought
 
 PROBLEM = totals(rng_for(0, "totals"), 8)
 

@@ -14,9 +14,7 @@ import numpy as np
 
 from kimivl.curate.reason.problem import Problem, Step
 from kimivl.curate.records import Part, text
-from kimivl.processor.thoughts import CLOSE, OPEN
-
-WAIT = "wait"
+from kimivl.processor.thoughts import CLOSE, OPEN, WAIT
 
 
 @dataclass(frozen=True)
