@@ -17,8 +17,14 @@ from kimivl.eval.thinking import POLICIES
 from kimivl.eval.thinking_curve import WHOLE
 
 RIGHT, BUDGET, USED = "right answers, %", "thinking tokens allowed", "thinking tokens used, mean"
-STYLES = dict(zip(POLICIES, zip(COLORS, ("", "5 3", "2 2.5"))))
+STYLES: dict[str, tuple[str, str]] = dict(zip(POLICIES, zip(COLORS, ("", "5 3", "2 2.5"))))
 CHANCE_COLOR = "#5c6670"
+CAUSE = (
+    "Why the curve rises: chains finish. A problem needs the tokens of its own chain of thought; below them its answer is a "
+    "guess, above them more tokens add nothing. For problems of one size the curve is nearly a step, and the mix of sizes "
+    "makes it smooth; only where a thought has to search is its length a matter of luck. The curve saturates at the length "
+    "that the problems need, and says nothing about thoughts longer than those that were learned."
+)
 FEW, MANY = (158, 200, 200), (12, 66, 84)  # colours of a family's smallest and largest problems
 
 
@@ -34,21 +40,13 @@ def thinking(result: Result) -> str:
     return section("Thinking longer", *words, charts, families, grid([panel(_table(whole))], "stack"))
 
 
-CAUSE = (
-    "Why the curve rises: chains finish. A problem needs the tokens of its own chain of thought; below them its answer is a "
-    "guess, above them more tokens add nothing. For problems of one size the curve is nearly a step, and the mix of sizes makes it "
-    "smooth; only where a thought has to search is its length a matter of luck. The curve saturates at the length that the problems "
-    "need. It says nothing about thoughts longer than those that were learned."
-)
-
-
 def _rules(result: Result) -> str:
-    waits = result["waits"]
     return (
-        "One model, one greedy run for every question, cut at each budget; nothing is tuned for a budget. Truncate: a thought that "
-        "is not closed within the budget has no answer. Force: it is closed at the budget, and the model may write "
-        f"{result['answer_tokens']} tokens of answer. Wait: a thought that ends earlier also goes on behind “wait”, up to "
-        f"{waits} times. Bands are 95 % intervals over questions; chance is what the commonest answer of each family scores."
+        "One model, one greedy run for every question, cut at each budget; nothing is tuned for a budget. Truncate: a thought "
+        "that is not closed within the budget has no answer. Force: it is closed there, and the model may write "
+        f"{result['answer_tokens']} tokens of answer. Wait: in addition, a thought that ends earlier is told to wait and goes "
+        f"on, up to {result['waits']} times. Bands are 95 % intervals over questions; chance is what the commonest answer of "
+        "each family scores."
     )
 
 
@@ -109,11 +107,11 @@ def _places(rows: Sequence[Result]) -> dict[int, float]:
 
 
 def _ticks(place: dict[int, float]) -> list[tuple[float, str]]:
-    """A label for every budget that is not too near to the one before."""
-    apart = (max(place.values()) - min(place.values())) / 14
+    """A label for the largest budget, and for each smaller one that is not too near to the next."""
+    apart = (max(place.values()) - min(place.values())) / 11
     ticks: list[tuple[float, str]] = []
-    for budget, x in place.items():
-        if not ticks or x - ticks[-1][0] >= apart:
+    for budget, x in reversed(place.items()):
+        if not ticks or ticks[-1][0] - x >= apart:
             ticks.append((x, f"{budget:,}"))
     return ticks
 
@@ -129,11 +127,14 @@ def _count(rows: Sequence[Result]) -> str:
 
 
 def _table(rows: Sequence[Result]) -> str:
-    head = ["policy, budget", "right, %", "interval, %", "thoughts cut, %", "tokens thought"]
-    return table(head, [_table_row(row) for row in rows])
+    """A line for each budget. Truncate and force cut the same thoughts."""
+    by_run = {(row["policy"], row["budget"]): row for row in rows}
+    head = ["budget", *(f"{policy}, %" for policy in POLICIES), "thoughts cut, %", "tokens thought", "with wait"]
+    return table(head, [_table_row([by_run[policy, budget] for policy in POLICIES]) for budget in _places(rows)])
 
 
-def _table_row(row: Result) -> list[str]:
-    interval = f"{100 * row['low']:.1f} – {100 * row['high']:.1f}"
-    shares = [f"{100 * row[key]:.1f}" for key in ("accuracy", "truncated")]
-    return [f"{row['policy']}, {row['budget']:,}", shares[0], interval, shares[1], f"{row['thinking_tokens']:.1f}"]
+def _table_row(rows: Sequence[Result]) -> list[str]:
+    truncate, _, wait = rows
+    shares = [f"{100 * row['accuracy']:.1f} ({100 * row['low']:.1f} – {100 * row['high']:.1f})" for row in rows]
+    tokens = [f"{row['thinking_tokens']:.1f}" for row in (truncate, wait)]
+    return [f"{truncate['budget']:,}", *shares, f"{100 * truncate['truncated']:.1f}", *tokens]

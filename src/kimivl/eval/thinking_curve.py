@@ -43,7 +43,12 @@ def measure_thinking(
 
 
 def chance_levels(items: Sequence[Item]) -> dict[str, float]:
-    """What one scores who always says the commonest answer: in each family, and under "" in all, by the family's own answer."""
+    """What one scores who always says the commonest answer: in each family, and under "" in all, by the family's own answer.
+
+    Raises: ValueError for no questions.
+    """
+    if not items:
+        raise ValueError("there are no questions, so there is no chance level")
     answers: dict[str, Counter[str]] = {}
     for item in items:
         answers.setdefault(item.family, Counter())[normalised(item.truth)] += 1
