@@ -102,6 +102,14 @@ def test_no_wait_is_written_where_none_is_allowed(processor):
     assert found["wait", 1000] == found["force", 1000] == ("6", 6, False, 1.0)
 
 
+@pytest.mark.parametrize("length", [0, 6, 7])
+def test_a_budget_among_others_gives_what_it_gives_alone(processor, length):
+    budgets = list(range(30))
+    together, _ = told(processor, thinker(length), "6", budgets, waits=3)
+    alone = {key: one for budget in budgets for key, one in told(processor, thinker(length), "6", [budget], waits=3)[0].items()}
+    assert together == alone
+
+
 def test_a_budget_of_nothing_closes_the_thought_at_once(processor):
     found, engine = told(processor, thinker(6), "0", [0])
     assert found == {("truncate", 0): ("", 0, True, 0.0), ("force", 0): ("0", 0, True, 1.0), ("wait", 0): ("0", 0, True, 1.0)}
@@ -239,7 +247,7 @@ class Separate:
                 thought = self.ids[first:]
             # an end of the thought that looks like the start of a marker does not count yet
             pending = max(size for size in range(len(self.close)) if thought[len(thought) - size :] == self.close[:size])
-            if len(thought) - pending > self.budget or thought[-len(self.wait) :] == self.wait and len(thought) >= self.budget:
+            if len(thought) - pending > self.budget:
                 self.ids[first + self.budget :] = self.close
                 return self.budget, True
 

@@ -148,7 +148,7 @@ class _Batch:
             early = {row: one for row, one in enumerate(thoughts) if one.opened and one.ended and len(one.ids) < most}
             for row, one in early.items():
                 thoughts[row] = Thought(one.lead, (*one.ids, *self.wait), one.endings)
-            going = [row for row in early if len(thoughts[row].ids) < most]
+            going = [row for row in early if len(thoughts[row].ids) <= most]  # with nothing left it may still end by itself
             if not going:
                 break
             starts = [(row, (*thoughts[row].lead, *thoughts[row].ids)) for row in going]
