@@ -30,7 +30,7 @@ def worked_out(problem: Problem, solution) -> str:
     """The answer that a thought's readings lead to, worked out by other means than the builder's."""
     written = lines(solution)
     if problem.family == "totals":
-        return str(sum(int(line.split()[1]) for line in written) % 10)
+        return str(sum(int(line[1]) for line in written) % 10)
     if problem.family == "paths":
         column, row = COLUMNS.index(solution.steps[0].text[-2]), int(solution.steps[0].text[-1])
         for line in written:
@@ -38,7 +38,7 @@ def worked_out(problem: Problem, solution) -> str:
             column, row = column + dx, row + dy
         return f"{COLUMNS[column]}{row}"
     if problem.family == "charts":
-        heights = {name: int(height) for name, height in (line.split() for line in written[:-1])}
+        heights = {line[0]: int(line[1:]) for line in written[:-1]}
         if "taller is the tallest" in problem.question:
             return str(max(heights.values()) - min(heights.values()))
         if match := re.search(r"What is (.) plus (.)\?", problem.question):
@@ -86,9 +86,9 @@ def shown(problem: Problem) -> list[str]:
     """What the lines of a right thought read off the picture, in no order."""
     written = lines(problem.solution)
     if problem.family == "totals":
-        return sorted("".join(line.split()[:2]) for line in written)
+        return sorted(line.split()[0] for line in written)
     if problem.family == "charts":
-        return [line.split()[1] for line in written[:-1]]
+        return [line[1:] for line in written[:-1]]
     return sorted({number for line in written[::2] for number in re.findall(r"\d+", line)[:2]})
 
 
@@ -135,7 +135,7 @@ def test_the_bars_of_a_chart_are_as_tall_as_they_are_read():
         pixels = np.asarray(problem.picture).astype(int)[: BASE + 1]
         for place, line in enumerate(lines(problem.solution)[:-1]):
             dark = (pixels[:, place * SIDE + SIDE // 2].min(-1) < 185).sum()
-            assert round(dark / UNIT) == int(line.split()[1])
+            assert round(dark / UNIT) == int(line[1:])
 
 
 def test_the_marked_field_of_a_path_is_its_start():

@@ -7,9 +7,9 @@ from kimivl.curate.reason.charts import charts
 from kimivl.curate.reason.paths import paths
 from kimivl.curate.reason.search import search
 from kimivl.curate.reason.totals import totals
-from kimivl.curate.reason.trajectory import WAIT, Habits, follows, solver, trajectory
+from kimivl.curate.reason.trajectory import Habits, follows, solver, trajectory
 from kimivl.curate.records import rng_for
-from kimivl.processor.thoughts import split_thought
+from kimivl.processor.thoughts import WAIT, split_thought
 
 PROBLEM = totals(rng_for(0, "totals"), 8)
 
@@ -56,7 +56,7 @@ def test_what_breaks_off_keeps_its_beginning_and_the_true_answer():
 def test_a_careless_thought_ends_where_its_reading_leads():
     for number in range(30):
         thought, answer = split_thought(written(trajectory(PROBLEM, Habits(slips=0, careless=1), rng_for(0, "c", number))))
-        assert str(sum(int(line.split()[1]) for line in thought.splitlines()[1:]) % 10) == answer != PROBLEM.solution.answer
+        assert str(sum(int(line[1]) for line in thought.splitlines()[1:]) % 10) == answer != PROBLEM.solution.answer
 
 
 @pytest.mark.parametrize(("draw", "size"), [(totals, 6), (paths, 6), (charts, 5), (search, 5)])

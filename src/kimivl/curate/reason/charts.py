@@ -35,10 +35,10 @@ def _asked(bars: int, rng: np.random.Generator) -> tuple[str, Compute]:
     limit = int(rng.integers(2, TALLEST))
 
     def spread(heights: list[int]) -> tuple[str, int]:
-        return f"{max(heights)} - {min(heights)}", max(heights) - min(heights)
+        return f"{max(heights)}-{min(heights)}", max(heights) - min(heights)
 
     def total(heights: list[int]) -> tuple[str, int]:
-        return f"{heights[first]} + {heights[second]}", heights[first] + heights[second]
+        return f"{heights[first]}+{heights[second]}", heights[first] + heights[second]
 
     def above(heights: list[int]) -> tuple[str, int]:
         names = [name for name, height in zip(NAMES, heights) if height > limit]
@@ -53,10 +53,10 @@ def _asked(bars: int, rng: np.random.Generator) -> tuple[str, Compute]:
 
 
 def _solved(heights: list[int], compute: Compute, rng: np.random.Generator) -> Solution:
-    steps = [Step("plan", f"read {len(heights)} bars")]
-    steps += [Step("work", f"{name} {height}", (f"{name} {_off(height, rng)}",)) for name, height in zip(NAMES, heights)]
+    steps = [Step("plan", f"{len(heights)} bars")]
+    steps += [Step("work", f"{name}{height}", (f"{name}{_off(height, rng)}",)) for name, height in zip(NAMES, heights)]
     words, value = compute(heights)
-    return Solution((*steps, Step("work", f"{words} = {value}", (f"{words} = {value + 1}",))), str(value))
+    return Solution((*steps, Step("work", f"{words}={value}", (f"{words}={value + 1}",))), str(value))
 
 
 def _off(height: int, rng: np.random.Generator) -> int:

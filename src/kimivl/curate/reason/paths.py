@@ -47,7 +47,7 @@ def _fields(grid: list[list[str]], start: tuple[int, int], hops: int) -> list[tu
 
 def _solved(grid: list[list[str]], start: tuple[int, int], hops: int, rng: np.random.Generator) -> Solution:
     fields = _fields(grid, start, hops)
-    steps = [Step("plan", f"{hops} hops from {_name(*start)}")]
+    steps = [Step("plan", f"{hops} from {_name(*start)}")]
     for (column, row), reached in zip(fields, fields[1:]):
         slip = _inward(column, row, len(grid), rng, but=grid[row][column])
         missed = _name(column + MOVES[slip][0], row + MOVES[slip][1])

@@ -40,11 +40,11 @@ def search(rng: np.random.Generator, count: int) -> Problem:
 def _solved(numbers: list[int], target: int, rng: np.random.Generator) -> Solution:
     """Pairs in any order until one fits; who has misread a number may find none, and answers with the last pair."""
     pairs = list(combinations(numbers, 2))
-    steps = [Step("plan", f"which two make {target}")]
+    steps = [Step("plan", f"make {target}")]
     for place in rng.permutation(len(pairs)):
         low, high = sorted(pairs[place])
         total = low + high
-        steps.append(Step("explore", f"{low} + {high} = {total}", (f"{low} + {high} = {total + 1}",)))
+        steps.append(Step("explore", f"{low}+{high}={total}", (f"{low}+{high}={total + 1}",)))
         steps.append(Step("evaluate", "yes" if total == target else "no"))
         if total == target:
             break

@@ -33,12 +33,12 @@ def totals(rng: np.random.Generator, count: int) -> Problem:
 
 
 def _solved(digits: list[int], rng: np.random.Generator) -> Solution:
-    steps, total = [Step("plan", f"from {LETTERS[0]} to {LETTERS[len(digits) - 1]}")], 0
+    steps, total = [Step("plan", f"{LETTERS[0]} to {LETTERS[len(digits) - 1]}")], 0
     for letter, digit in zip(LETTERS, digits):
         before, total = total, (total + digit) % 10
         seen = _other(digit, rng)
-        slips = (f"{letter} {digit} {_other(total, rng)}", f"{letter} {seen} {(before + seen) % 10}")
-        steps.append(Step("work", f"{letter} {digit} {total}", slips))
+        slips = (f"{letter}{digit} {_other(total, rng)}", f"{letter}{seen} {(before + seen) % 10}")
+        steps.append(Step("work", f"{letter}{digit} {total}", slips))
     return Solution(tuple(steps), str(total))
 
 

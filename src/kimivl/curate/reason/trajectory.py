@@ -9,6 +9,7 @@ in charts and search more than half of them end right all the same. Hence `follo
 Facts: the four behaviours are the paper's (§2.4): planning, evaluation, reflection, exploration.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,9 +18,9 @@ import numpy as np
 from kimivl.curate.reason.problem import Problem, Step
 from kimivl.curate.reason.thought import Thought
 from kimivl.curate.records import Part, text
-from kimivl.processor.thoughts import CLOSE, OPEN, split_thought
+from kimivl.processor.thoughts import CLOSE, OPEN, WAIT, split_thought
 
-WAIT = "wait"
+_WORD = re.compile(r"( ?[a-z]{2,})")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Habits:
 
 
 def trajectory(problem: Problem, habits: Habits, rng: np.random.Generator) -> Thought:
-    """'◁think▷ line, line … ◁/think▷ answer'. Lines are spelled, so that every digit is a token of its own.
+    """'◁think▷ line, line … ◁/think▷ answer'. All but whole words is spelled, so that every digit is a token of its own.
 
     Its notes say whether it is `truncated`: whether lines are missing at its end.
     """
@@ -73,6 +74,11 @@ def follows(problem: Problem, thought: Thought) -> bool:
 
 def _line(step: Step, habits: Habits, rng: np.random.Generator) -> list[Part]:
     if not step.slips or rng.random() >= habits.slips:
-        return [text(f"{step.text}\n", spelled=True)]
+        return _spelled(f"{step.text}\n")
     slip = step.slips[int(rng.integers(len(step.slips)))]
-    return [{**text(f"{slip} ", spelled=True), "learned": False}, text(f"{WAIT}\n{step.text}\n", spelled=True)]
+    planted = [{**part, "learned": False} for part in _spelled(f"{slip} ")]
+    return [*planted, *_spelled(f"{WAIT}\n{step.text}\n")]
+
+
+def _spelled(line: str) -> list[Part]:
+    return [text(piece, spelled=not _WORD.fullmatch(piece)) for piece in _WORD.split(line) if piece]
