@@ -171,6 +171,36 @@ class ComparisonConfig(Config):
     rates: tuple[AboveZero, ...] = Field(min_length=1)
 
 
+class ThinkingConfig(Config):
+    """What thinking and reinforcement learning bring, on the held-out problems of `source`: the stages that are compared.
+
+    `direct` answers without a thought, `sft` is long-CoT SFT, `rl` comes behind it. The others are for comparison:
+    `equal_compute_sft` trained on right responses only, `rl_no_length` without the length reward, `rl_uniform` without
+    curriculum and priority. `budgets` are thinking tokens.
+    """
+
+    source: str
+    split: str = "test"
+    direct: str
+    sft: str
+    rl: str
+    equal_compute_sft: str | None = None
+    rl_no_length: str | None = None
+    rl_uniform: str | None = None
+    max_new_tokens: int = Field(gt=0)
+    budgets: tuple[int, ...] = ()
+    answer_tokens: int = Field(default=32, gt=0)
+
+    @property
+    def arms(self) -> dict[str, str]:
+        """Name of each comparison → its stage."""
+        named = {
+            "direct": self.direct, "sft": self.sft, "rl": self.rl, "equal_compute_sft": self.equal_compute_sft,
+            "rl_no_length": self.rl_no_length, "rl_uniform": self.rl_uniform,
+        }  # fmt: skip
+        return {name: stage for name, stage in named.items() if stage is not None}
+
+
 class HeldOutTextConfig(Config):
     """Held-out text whose loss is followed through the language-model stages, every so many steps."""
 
@@ -186,6 +216,7 @@ class EvaluationConfig(Config):
     benchmarks: tuple[BenchmarkConfig, ...] = ()
     needle: NeedleConfig | None = None
     muon_vs_adamw: ComparisonConfig | None = None
+    thinking: ThinkingConfig | None = None
     text_before: str | None = None  # the stages whose models give text_loss_before and text_loss_after
     text_after: str | None = None
 
@@ -194,6 +225,7 @@ class EvaluationConfig(Config):
         """The stages whose models are measured: the key that names one → its name."""
         named = {"text_before": self.text_before, "text_after": self.text_after}
         named |= {"needle.before": self.needle.before, "needle.after": self.needle.after} if self.needle else {}
+        named |= {f"thinking.{arm}": stage for arm, stage in self.thinking.arms.items()} if self.thinking else {}
         named |= {"muon_vs_adamw.stage": self.muon_vs_adamw.stage} if self.muon_vs_adamw else {}
         return {key: name for key, name in named.items() if name is not None}
 
@@ -239,6 +271,8 @@ class RecipeConfig(Config):
     def held_out_files(self) -> tuple[tuple[str, str], ...]:
         """(source, split) of all that is held out: the text that is followed, and the benchmarks."""
         text = [(self.held_out_text.source, self.held_out_text.split)] if self.held_out_text else []
+        thinking = self.evaluation.thinking
+        text += [(thinking.source, thinking.split)] if thinking else []
         return (*text, *((benchmark.source, benchmark.split) for benchmark in self.evaluation.benchmarks))
 
     @property
@@ -273,7 +307,7 @@ class RecipeConfig(Config):
         for key, name in self.evaluation.stages.items():
             if name not in speaking:
                 raise ValueError(f"evaluation.{key} is {name!r}, but the stages with a language model are: {', '.join(speaking)}")
-            if self.held_out_text is None:
+            if self.held_out_text is None and not key.startswith("thinking."):
                 raise ValueError(f"evaluation.{key} is measured on held-out text: give held_out_text: {{source: …}}")
         if (self.evaluation.benchmarks or self.chat_stage) and self.answering not in speaking:
             key = "chat_stage" if self.chat_stage else "the last stage, which benchmarks ask,"

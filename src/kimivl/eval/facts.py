@@ -63,17 +63,23 @@ def stage_facts(run: Run, stage: StageConfig) -> Result:
         "patches": patches,
         "tokens_per_second": tokens / finished["seconds"],
         "context": stage.context,
-        "loss": steps[-1]["loss"],
+        "loss": next((step["loss"] for step in reversed(steps) if "loss" in step), None),
     }
 
 
 def run_facts(run: Run) -> Result:
-    """All that is known of a finished run before anything is measured."""
+    """All that is known of a finished run before anything is measured.
+
+    Minutes are told apart: up to the model that chats, and behind it, where the run learns to think.
+    """
     stages = {stage.name: stage_facts(run, stage) for stage in run.recipe.stages}
+    names = list(stages)
+    thinking = names[names.index(run.recipe.answering) + 1 :]
     return {
         "name": run.recipe.name,
         "seed": run.recipe.seed,
-        "train_minutes": sum(stage["minutes"] for stage in stages.values()),
+        "train_minutes": sum(stage["minutes"] for name, stage in stages.items() if name not in thinking),
+        "think_minutes": sum(stage["minutes"] for name, stage in stages.items() if name in thinking),
         "parameters": parameter_counts(run.recipe.model_config_),
         "totals": {key: sum(stage[key] for stage in stages.values()) for key in ("steps", "tokens", "patches")},
         "stages": stages,

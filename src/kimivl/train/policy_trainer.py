@@ -110,7 +110,7 @@ class PolicyTrainer:
         finished = [group for group in groups if all(response.finish for response in group)]
         self.pending = [group for group in groups if not all(response.finish for response in group)]
         rollout_seconds = time.perf_counter() - start
-        metrics: dict[str, Any] = {"groups": len(finished), "pending": len(self.pending)}
+        metrics: dict[str, Any] = {"groups": len(finished), "pending": len(self.pending), "tokens": 0, "patches": 0}
         example: dict[str, Any] = {}
         if finished:
             judged = self._judged(finished, iteration)
