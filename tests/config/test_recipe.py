@@ -263,7 +263,7 @@ def test_every_fault_is_told_at_once(load):
         ({"evaluation": {"muon_vs_adamw": COMPARISON | {"stage": "align"}}}, "'align', where the language model does not move"),
         (
             {"stages": recipe()["stages"][:3], "evaluation": {"benchmarks": [BENCHMARK]}},
-            "benchmarks ask the last stage's model, but 'vit' has no language model",
+            "the last stage, which benchmarks ask, is 'vit', but the stages with a language model are: text",
         ),
     ],
 )

@@ -1,21 +1,22 @@
-"""Recipes: the truth of a run. YAML files → typed objects, with `key.path=value` overrides.
+"""Recipes: the truth of a run. YAML files → typed objects.
 
 What it is: the schema of `recipes/**/*.yaml` and its reader. What may differ between runs stands there; what the papers fix
 (the weight of the caption loss, Muon's constants) stands in code, each beside its source.
-What it is not: the doing (`train/`, `eval/`).
+What it is not: the doing (`train/`, `eval/`), or the `key.path=value` changes of a command line (`overrides.py`).
 Facts: the stages are the paper's (§2.3, §2.4, Table 1).
 """
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from kimivl.config.base import Config, ConfigError, parse
 from kimivl.config.model import ModelConfig, TextConfig, TextEncoderConfig, preset
+from kimivl.config.overrides import overridden
 from kimivl.config.rl import RLConfig
 
 StageKind = Literal["text", "vit", "align", "joint", "cooldown", "long_context", "sft", "long_cot", "rl"]
@@ -341,53 +342,4 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RecipeConfig
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of keys to values")
     values.pop("definitions", None)  # a place for YAML anchors
-    values = _unshared(values)
-    for override in overrides:
-        _apply(values, override)
-    return parse(RecipeConfig, values, str(path))
-
-
-def _unshared(value: Any) -> Any:
-    """A copy without common parts. YAML gives one object to all places that name an anchor; an override changes one of them."""
-    if isinstance(value, dict):
-        return {key: _unshared(item) for key, item in value.items()}
-    return [_unshared(item) for item in value] if isinstance(value, list) else value
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    keys, separator, text = override.partition("=")
-    if not separator:
-        raise ConfigError(f"override {override!r} must look like key.path=value")
-    *parents, last = keys.split(".")
-    target: Any = values
-    for key in parents:
-        target = _child(target, key, override)
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {override!r}: the value {text!r} is not valid YAML") from None
-    if isinstance(target, list):
-        target[_index(target, last, override)] = value
-    elif isinstance(target, dict):
-        target[last] = value
-    else:
-        raise _nothing_below(last, override)
-
-
-def _child(target: Any, key: str, override: str) -> Any:
-    if isinstance(target, list):
-        return target[_index(target, key, override)]
-    if isinstance(target, dict):
-        return target.setdefault(key, {})
-    raise _nothing_below(key, override)
-
-
-def _nothing_below(key: str, override: str) -> ConfigError:
-    return ConfigError(f"override {override!r}: what stands before {key!r} is a plain value and has no keys")
-
-
-def _index(items: list[Any], key: str, override: str) -> int:
-    for index, item in enumerate(items):
-        if str(index) == key or (isinstance(item, dict) and item.get("name") == key):
-            return index
-    raise ConfigError(f"override {override!r}: no item {key!r} in the list")
+    return parse(RecipeConfig, overridden(values, overrides), str(path))
