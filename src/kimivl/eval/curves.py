@@ -68,4 +68,4 @@ def chained(run: Run, stages: Sequence[StageConfig], key: str) -> tuple[list[tup
 
 def language_stages(run: Run) -> list[StageConfig]:
     """The stages whose language model lives on in the final one."""
-    return [stage for stage in run.recipe.stages if stage.kind != "vit" and stage.model == "kimi_vl"]
+    return [stage for stage in run.recipe.stages if stage.speaks and stage.trains]

@@ -1,8 +1,8 @@
 """The plain average of several models' weights (Kimi k1.5 §2.4, long2short by model merging).
 
 What it is: `average_models`, on model directories; one whole model and single tensors are in memory, however many are averaged.
-What it is not: a choice of weights for each model, or training. Every parameter and buffer takes part, the routers' balance biases
-too: an expert's bias belongs to the router that it was balanced with.
+What it is not: a choice of weights for each model, or training. Every parameter and buffer takes part, the routers' balance
+biases too: an expert's bias belongs to the router that it was balanced with.
 """
 
 from collections.abc import Sequence
