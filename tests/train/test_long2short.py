@@ -11,6 +11,8 @@ import torch
 
 from kimivl.data.source import Source
 from kimivl.engine.folders import find_model
+from kimivl.eval.facts import run_facts
+from kimivl.eval.report_training import stages, training
 from kimivl.model.layout import load_model
 from kimivl.train.metrics import read_metrics
 from kimivl.train.run import Run
@@ -154,3 +156,11 @@ def test_a_finished_run_is_left_alone_and_chats_with_its_last_model(run):
     Run(run.recipe, run.folder).train()
     assert {path: path.stat().st_mtime_ns for path in run.stages_folder.rglob("*")} == before
     assert find_model(run.folder, run.folder.parent) == run.builder.model_folder("mean")
+
+
+def test_the_report_tells_of_every_stage(run):
+    facts = run_facts(run)
+    assert facts["stages"]["mean"]["loss"] is None and facts["stages"]["preferred"]["loss"] < 0.6
+    assert facts["totals"]["steps"] == sum(stage.steps for stage in run.recipe.stages)
+    sections = training(run, facts) + stages(run, facts)
+    assert "direct preference optimization" in sections and "reinforcement learning" in sections

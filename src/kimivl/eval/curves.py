@@ -20,6 +20,9 @@ DASHES = ("", "5 3", "2 2.5", "8 3 2 3")
 
 
 def metrics_of(run: Run, stage: StageConfig) -> list[Line]:
+    """A line for every step; none for a stage that does not train."""
+    if not stage.trains:
+        return []
     return read_metrics(run.stages_folder / stage.name / "metrics.jsonl")
 
 
