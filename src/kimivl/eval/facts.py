@@ -15,9 +15,9 @@ import torch
 from kimivl import __version__
 from kimivl.config.model import ModelConfig
 from kimivl.config.recipe import StageConfig
+from kimivl.eval.curves import metrics_of
 from kimivl.eval.parts import Result
 from kimivl.model.kimi_vl import KimiVL
-from kimivl.train.metrics import read_metrics
 from kimivl.train.run import Run
 
 PACKAGES = ("torch", "numpy", "pillow", "tiktoken")
@@ -50,11 +50,14 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
 
 
 def stage_facts(run: Run, stage: StageConfig) -> Result:
-    """A finished stage: minutes, steps, tokens (those of pictures included), patches, tokens per second, last loss."""
+    """A finished stage: minutes, steps, tokens (those of pictures included), patches, tokens per second, last loss.
 
+    Tokens and patches are of packs of samples: 0 where a stage learns from responses, or does not train.
+    """
     finished = run.finished(stage)
-    steps = read_metrics(run.stages_folder / stage.name / "metrics.jsonl")
-    tokens, patches = sum(step["tokens"] for step in steps), sum(step["patches"] for step in steps)
+    steps = metrics_of(run, stage)
+    tokens, patches = (sum(step.get(key, 0) for step in steps) for key in ("tokens", "patches"))
+    losses = [step["loss"] for step in steps if "loss" in step]
     return {
         "kind": stage.kind,
         "minutes": finished["seconds"] / 60,
@@ -63,7 +66,7 @@ def stage_facts(run: Run, stage: StageConfig) -> Result:
         "patches": patches,
         "tokens_per_second": tokens / finished["seconds"],
         "context": stage.context,
-        "loss": next((step["loss"] for step in reversed(steps) if "loss" in step), None),
+        "loss": losses[-1] if losses else None,
     }
 
 

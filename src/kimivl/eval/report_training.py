@@ -24,8 +24,9 @@ STAGE_TITLES = {
     "cooldown": "joint cooldown",
     "long_context": "long-context activation",
     "sft": "supervised fine-tuning",
-    "long_cot": "long chain-of-thought fine-tuning",
+    "long_cot": "fine-tuning on long thoughts",
     "rl": "reinforcement learning",
+    "dpo": "direct preference optimization",
 }
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 
@@ -60,7 +61,7 @@ def _text_words(summary: Summary) -> str:
 
 
 def _rate_panel(run: Run) -> str:
-    points, bands = curves.chained(run, run.recipe.stages, "lr")
+    points, bands = curves.chained(run, [stage for stage in run.recipe.stages if stage.trains], "lr")
     series = [Series("learning rate", points, curves.COLORS[1], 2.0)]
     head = heading("Learning rate", "All stages, in the order in which they were trained.")
     return panel(head, _wide_chart(series, bands, "step", "learning rate"))
@@ -80,7 +81,8 @@ def stages(run: Run, summary: Summary) -> str:
         "an ability appears."
     )
     styles = curves.style_of_sources(run)
-    panels = [one for stage in run.recipe.stages for one in _stage_panels(run, stage, summary["stages"][stage.name], styles)]
+    trained = [stage for stage in run.recipe.stages if stage.trains]
+    panels = [one for stage in trained for one in _stage_panels(run, stage, summary["stages"][stage.name], styles)]
     return section("Stage by stage", paragraph(words), grid(panels, "wide"))
 
 

@@ -32,9 +32,13 @@ class Problems:
             self.truths[sample.id] = _truth(sample, f"{source.path}:{row + 1} (id {sample.id})")
             self.difficulties[sample.id] = float(sample.meta.get("difficulty", 0))
 
+    def sample(self, name: str) -> Sample:
+        """The problem as its source has it."""
+        return self.source[self._row[name]]
+
     def prompt(self, name: str) -> Encoded:
         """What the policy reads, up to where its answer begins."""
-        return self.processor.encode_chat(self.source[self._row[name]].messages[:-1], add_generation_prompt=True)
+        return self.processor.encode_chat(self.sample(name).messages[:-1], add_generation_prompt=True)
 
 
 def _truth(sample: Sample, where: str) -> str:
