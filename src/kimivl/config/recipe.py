@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, field_validator, model_validator
 
 from kimivl.config.base import Config, ConfigError, parse
 from kimivl.config.model import ModelConfig, TextConfig, TextEncoderConfig, preset
@@ -174,6 +174,8 @@ class StageConfig(Config):
                 raise ValueError(f"{key} points must rise, got {moments}")
         if any(not any(weight > 0 for weight in point.weights.values()) for point in self.mixture):
             raise ValueError("every mixture point needs a source with a weight above 0")
+        if self.rl and self.rl.max_tokens >= self.context:
+            raise ValueError(f"rl.max_tokens {self.rl.max_tokens} leaves no room for a prompt in the context {self.context}")
         if self.dpo and self.pack_tokens < 2 * self.context:
             raise ValueError(f"pack_tokens {self.pack_tokens} is below twice the context {self.context}: a pair must fit a pack")
         if self.model == "caption_decoder" and self.kind != "text":
@@ -250,6 +252,13 @@ class ThinkingConfig(Config):
             "rl_no_length": self.rl_no_length, "rl_uniform": self.rl_uniform,
         }  # fmt: skip
         return {name: stage for name, stage in named.items() if stage is not None}
+
+    @field_validator("budgets")
+    @classmethod
+    def _rising(cls, budgets: tuple[int, ...]) -> tuple[int, ...]:
+        if list(budgets) != sorted(set(budgets)) or any(budget < 0 for budget in budgets):
+            raise ValueError(f"budgets are rising numbers of tokens from 0 on, got {list(budgets)}")
+        return budgets
 
 
 class HeldOutTextConfig(Config):

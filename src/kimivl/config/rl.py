@@ -7,13 +7,22 @@ Facts: the papers publish the method and none of these numbers (reference/posttr
 where it names one, ours elsewhere.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from kimivl.config.base import Config
 
 ScoreName = Literal["exact", "number", "relaxed_number", "choice", "maths"]
+
+
+def _long_enough(tokens: int) -> int:
+    if 0 < tokens < 3:
+        raise ValueError(f"repeat_stop is 0 (off) or at least 3 tokens, got {tokens}")
+    return tokens
+
+
+RepeatStop = Annotated[int, Field(ge=0), AfterValidator(_long_enough)]
 
 
 class ObjectiveConfig(Config):
@@ -53,7 +62,7 @@ class RLConfig(Config):
     samples: int = Field(default=8, ge=2)
     max_tokens: int = Field(gt=0)
     segment: int | None = Field(default=None, gt=0)
-    repeat_stop: int = Field(default=0, ge=0)
+    repeat_stop: RepeatStop = 0
     minibatches: int = Field(default=4, gt=0)
     score: ScoreName = "exact"
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -74,7 +83,7 @@ class SampleConfig(Config):
     samples: int = Field(default=8, ge=2)  # Kimi k1.5's n
     problems: int | None = Field(default=None, gt=0)
     max_tokens: int = Field(gt=0)
-    repeat_stop: int = Field(default=0, ge=0)
+    repeat_stop: RepeatStop = 0
     score: ScoreName = "exact"
 
 
