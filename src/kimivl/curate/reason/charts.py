@@ -1,4 +1,7 @@
-"""Charts: read every bar first, then compute: the spread, the sum of two bars, how many are above a value."""
+"""Charts of lying bars: read every bar first, then compute: the spread, the sum of two bars, how many are above a value.
+
+Bars lie, so that a bar's name and its length stand next to each other in the order in which a picture is read.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,71 +11,70 @@ from PIL import Image, ImageDraw
 
 from kimivl.curate.reason.problem import SIDE, Problem, Solution, Step, misread, noisy, tile
 
-UNIT, TALLEST = 5, 9  # pixels of a unit of height, units of the tallest bar
-BASE = 3 * SIDE - 1  # the row of pixels that bars stand on: they and their names fill whole tiles
+UNIT, LONGEST = 4, 8  # pixels of a unit, units of the longest bar: two tiles
 NAMES = "abcdefgh"
-Compute = Callable[[list[int]], tuple[str, int]]  # heights → (the sum in words, its value)
+Compute = Callable[[list[int]], tuple[str, int]]  # lengths → (the sum in words, its value)
 
 
 def charts(rng: np.random.Generator, bars: int) -> Problem:
     """A chart of `bars` bars of 1 to 9 units. Raises: ValueError for more bars than names."""
     if not 2 <= bars <= len(NAMES):
         raise ValueError(f"a chart has 2 to {len(NAMES)} bars, got {bars}")
-    heights = rng.integers(1, TALLEST + 1, bars).tolist()
+    lengths = rng.integers(1, LONGEST + 1, bars).tolist()
     question, compute = _asked(bars, rng)
 
     def careless(rng: np.random.Generator) -> Solution:
         place = int(rng.integers(bars))
-        return _solved(misread(heights, place, _off(heights[place], rng)), compute, rng)
+        return _solved(misread(lengths, place, _off(lengths[place], rng)), compute, rng)
 
-    content = " ".join(map(str, heights))
-    draw = partial(_drawn, heights, rng.spawn(1)[0])
-    return Problem("charts", draw, question, content, bars, _solved(heights, compute, rng), careless)
+    content = " ".join(map(str, lengths))
+    draw = partial(_drawn, lengths, rng.spawn(1)[0])
+    return Problem("charts", draw, question, content, bars, _solved(lengths, compute, rng), careless)
 
 
 def _asked(bars: int, rng: np.random.Generator) -> tuple[str, Compute]:
     first, second = sorted(int(n) for n in rng.permutation(bars)[:2])
-    limit = int(rng.integers(2, TALLEST))
+    limit = int(rng.integers(2, LONGEST))
 
-    def spread(heights: list[int]) -> tuple[str, int]:
-        return f"{max(heights)}-{min(heights)}", max(heights) - min(heights)
+    def spread(lengths: list[int]) -> tuple[str, int]:
+        return f"{max(lengths)}-{min(lengths)}", max(lengths) - min(lengths)
 
-    def total(heights: list[int]) -> tuple[str, int]:
-        return f"{heights[first]}+{heights[second]}", heights[first] + heights[second]
+    def total(lengths: list[int]) -> tuple[str, int]:
+        return f"{lengths[first]}+{lengths[second]}", lengths[first] + lengths[second]
 
-    def above(heights: list[int]) -> tuple[str, int]:
-        names = [name for name, height in zip(NAMES, heights) if height > limit]
+    def above(lengths: list[int]) -> tuple[str, int]:
+        names = [name for name, length in zip(NAMES, lengths) if length > limit]
         return " ".join(names) or "none", len(names)
 
     questions: list[tuple[str, Compute]] = [
-        ("How much taller is the tallest bar than the shortest?", spread),
+        ("How much longer is the longest bar than the shortest?", spread),
         (f"What is {NAMES[first]} plus {NAMES[second]}?", total),
-        (f"How many bars are taller than {limit}?", above),
+        (f"How many bars are longer than {limit}?", above),
     ]
     return questions[int(rng.integers(len(questions)))]
 
 
-def _solved(heights: list[int], compute: Compute, rng: np.random.Generator) -> Solution:
-    steps = [Step("plan", f"{len(heights)} bars")]
-    steps += [Step("work", f"{name}{height}", (f"{name}{_off(height, rng)}",)) for name, height in zip(NAMES, heights)]
-    words, value = compute(heights)
+def _solved(lengths: list[int], compute: Compute, rng: np.random.Generator) -> Solution:
+    steps = [Step("plan", f"{len(lengths)} bars")]
+    steps += [Step("work", f"{name}{length}", (f"{name}{_off(length, rng)}",)) for name, length in zip(NAMES, lengths)]
+    words, value = compute(lengths)
     return Solution((*steps, Step("work", f"{words}={value}", (f"{words}={value + 1}",))), str(value))
 
 
-def _off(height: int, rng: np.random.Generator) -> int:
-    """A height that is misread by one."""
-    return height + (1 if height == 1 or (height < TALLEST and rng.random() < 0.5) else -1)
+def _off(length: int, rng: np.random.Generator) -> int:
+    """A length that is misread by one."""
+    return length + (1 if length == 1 or (length < LONGEST and rng.random() < 0.5) else -1)
 
 
-def _drawn(heights: list[int], rng: np.random.Generator) -> Image.Image:
-    """Bars on a scale with a line at every unit, their names below."""
-    picture = Image.new("RGB", (SIDE * len(heights), BASE + 1 + SIDE), (250, 250, 250))
+def _drawn(lengths: list[int], rng: np.random.Generator) -> Image.Image:
+    """Names, and behind each its bar on a scale with a line at every unit."""
+    picture = Image.new("RGB", (SIDE + LONGEST * UNIT, SIDE * len(lengths)), (250, 250, 250))
     draw = ImageDraw.Draw(picture)
-    for unit in range(TALLEST + 1):
-        draw.line([(0, BASE - unit * UNIT), (picture.width, BASE - unit * UNIT)], fill=(205, 205, 205))
-    for place, height in enumerate(heights):
+    for unit in range(LONGEST):
+        draw.line([(SIDE + unit * UNIT, 0), (SIDE + unit * UNIT, picture.height)], fill=(205, 205, 205))
+    for place, length in enumerate(lengths):
         color = tuple(rng.integers(30, 170, 3).tolist())
-        draw.rectangle([place * SIDE + 3, BASE - height * UNIT, (place + 1) * SIDE - 4, BASE], fill=color)
-    for place in range(len(heights)):
-        picture.paste(tile(NAMES[place], rng), (place * SIDE, BASE + 1))
+        top = place * SIDE
+        draw.rectangle([SIDE, top + 3, SIDE + length * UNIT - 1, top + SIDE - 4], fill=color)
+        picture.paste(tile(NAMES[place], rng), (0, top))
     return noisy(picture, rng)

@@ -1,6 +1,6 @@
-"""Paths: a grid of arrows; start at the marked field, follow the arrows for some hops, name the field you reach.
+"""Paths: a grid of fields, each with its letter and an arrow; start at a field, follow the arrows for some hops, name the end.
 
-Fields are named by column and row, "c2". The picture has a margin with these names, so that nothing must be counted.
+Fields are lettered in the order in which a picture is read, so a field's arrow stands behind its letter.
 """
 
 from functools import partial
@@ -10,17 +10,18 @@ from PIL import Image, ImageDraw
 
 from kimivl.curate.reason.problem import SIDE, Problem, Solution, Step, laid_out, tile
 
-COLUMNS = "abcdefg"
+LETTERS = "abcdefghijklmnopqrstuvwxy"
 MOVES = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
+WIDEST = 5
 
 
-def paths(rng: np.random.Generator, hops: int, size: int = 5) -> Problem:
+def paths(rng: np.random.Generator, hops: int, size: int = 3) -> Problem:
     """A path of `hops` arrows on a grid of `size` by `size` fields; it never leaves the grid.
 
-    Raises: ValueError for no hop, or a grid that is not 2 to 7 fields wide.
+    Raises: ValueError for no hop, or a grid that is not 2 to 5 fields wide.
     """
-    if hops < 1 or not 2 <= size <= len(COLUMNS):
-        raise ValueError(f"a path has at least one hop on 2 to {len(COLUMNS)} columns, got {hops} on {size}")
+    if hops < 1 or not 2 <= size <= WIDEST:
+        raise ValueError(f"a path has at least one hop on 2 to {WIDEST} columns, got {hops} on {size}")
     grid = [[_inward(column, row, size, rng) for column in range(size)] for row in range(size)]
     start = (int(rng.integers(size)), int(rng.integers(size)))
 
@@ -30,10 +31,11 @@ def paths(rng: np.random.Generator, hops: int, size: int = 5) -> Problem:
         misread[row][column] = _inward(column, row, size, rng, but=grid[row][column])
         return _solved(misread, start, hops, rng)
 
-    question = f"Follow {hops} arrows from the gray field. Which field is it?"
-    draw = partial(_drawn, grid, start, rng.spawn(1)[0])
-    content = f"{_name(*start)} {' '.join(move for line in grid for move in line)}"
-    return Problem("paths", draw, question, content, hops, _solved(grid, start, hops, rng), careless)
+    question = f"Start at {_name(start, size)} and follow {hops} arrows. Which field is it?"
+    content = " ".join(move for line in grid for move in line)
+    return Problem(
+        "paths", partial(_drawn, grid, rng.spawn(1)[0]), question, content, hops, _solved(grid, start, hops, rng), careless
+    )
 
 
 def _fields(grid: list[list[str]], start: tuple[int, int], hops: int) -> list[tuple[int, int]]:
@@ -46,13 +48,13 @@ def _fields(grid: list[list[str]], start: tuple[int, int], hops: int) -> list[tu
 
 
 def _solved(grid: list[list[str]], start: tuple[int, int], hops: int, rng: np.random.Generator) -> Solution:
-    fields = _fields(grid, start, hops)
-    steps = [Step("plan", f"{hops} from {_name(*start)}")]
-    for (column, row), reached in zip(fields, fields[1:]):
-        slip = _inward(column, row, len(grid), rng, but=grid[row][column])
-        missed = _name(column + MOVES[slip][0], row + MOVES[slip][1])
-        steps.append(Step("work", f"{grid[row][column]} {_name(*reached)}", (f"{slip} {missed}",)))
-    return Solution(tuple(steps), _name(*fields[-1]))
+    """A line for each hop: where one stands, and the arrow there."""
+    size, fields = len(grid), _fields(grid, start, hops)
+    steps = [Step("plan", f"{hops} from {_name(start, size)}")]
+    for column, row in fields[:-1]:
+        name, slip = _name((column, row), size), _inward(column, row, size, rng, but=grid[row][column])
+        steps.append(Step("work", f"{name} {grid[row][column]}", (f"{name} {slip}",)))
+    return Solution(tuple(steps), _name(fields[-1], size))
 
 
 def _inward(column: int, row: int, size: int, rng: np.random.Generator, but: str = "") -> str:
@@ -62,21 +64,19 @@ def _inward(column: int, row: int, size: int, rng: np.random.Generator, but: str
     return allowed[int(rng.integers(len(allowed)))]
 
 
-def _name(column: int, row: int) -> str:
-    return f"{COLUMNS[column]}{row + 1}"
+def _name(field: tuple[int, int], size: int) -> str:
+    column, row = field
+    return LETTERS[row * size + column]
 
 
-def _drawn(grid: list[list[str]], start: tuple[int, int], rng: np.random.Generator) -> Image.Image:
-    head = [Image.new("RGB", (SIDE, SIDE), "white"), *(tile(COLUMNS[column], rng) for column in range(len(grid)))]
-    rows = [
-        [tile(str(row + 1), rng), *(_arrow(move, (column, row) == start, rng) for column, move in enumerate(line))]
-        for row, line in enumerate(grid)
-    ]
-    return laid_out([head, *rows], rng)
+def _drawn(grid: list[list[str]], rng: np.random.Generator) -> Image.Image:
+    size = len(grid)
+    fields = [[(tile(_name((c, r), size), rng), _arrow(move, rng)) for c, move in enumerate(line)] for r, line in enumerate(grid)]
+    return laid_out([[part for field in line for part in field] for line in fields], rng)
 
 
-def _arrow(move: str, marked: bool, rng: np.random.Generator) -> Image.Image:
-    picture = Image.new("RGB", (SIDE, SIDE), (170, 170, 170) if marked else (250, 250, 250))
+def _arrow(move: str, rng: np.random.Generator) -> Image.Image:
+    picture = Image.new("RGB", (SIDE, SIDE), (250, 250, 250))
     dx, dy = MOVES[move]
     x, y = (SIDE / 2 + rng.uniform(-0.7, 0.7, 2)).tolist()
     length, width = 0.36 * SIDE, 0.26 * SIDE  # of the head, which is half of the arrow

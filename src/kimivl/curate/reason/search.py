@@ -1,4 +1,5 @@
-"""Search: number tiles and a target; find the two tiles that add up to it. The thought tries pairs, judges each, and goes back.
+"""Search: number tiles and a target; find the two tiles that add up to it. The thought reads all, tries pairs, judges each, and goes
+back.
 
 How many trials it takes is luck, so thoughts have many lengths, and a longer budget finds more.
 """
@@ -40,7 +41,7 @@ def search(rng: np.random.Generator, count: int) -> Problem:
 def _solved(numbers: list[int], target: int, rng: np.random.Generator) -> Solution:
     """Pairs in any order until one fits; who has misread a number may find none, and answers with the last pair."""
     pairs = list(combinations(numbers, 2))
-    steps = [Step("plan", f"make {target}")]
+    steps = [Step("plan", f"{' '.join(map(str, numbers))} make {target}")]
     for place in rng.permutation(len(pairs)):
         low, high = sorted(pairs[place])
         total = low + high

@@ -33,8 +33,8 @@ DRAWS = 2000  # until a new problem is found; more are needed only where there i
 
 Draw = Callable[[np.random.Generator, int], Problem]
 FAMILIES: tuple[tuple[Draw, range], ...] = (
-    (totals, range(3, 9)),  # tiles
-    (paths, range(2, 9)),  # hops
+    (totals, range(3, 8)),  # tiles
+    (paths, range(2, 8)),  # hops
     (charts, range(3, 7)),  # bars
     (search, range(3, 6)),  # tiles
 )

@@ -1,4 +1,4 @@
-"""Running totals: tiles with a letter and a digit, in any order; add the digits in the order of the letters, keep the last digit.
+"""Running totals: letters with a digit behind each, in any order; add the digits in the order of the letters, keep the last digit.
 
 Why the last digit: every step is then a look at one tile and one sum of two digits, and a wrong one changes the answer.
 """
@@ -22,7 +22,7 @@ def totals(rng: np.random.Generator, count: int) -> Problem:
     brush = rng.spawn(1)[0]
 
     def draw() -> Image.Image:
-        return laid_out([[tile(sign, brush) for sign in row] for row in zip(*shown)], brush)
+        return laid_out([[tile(sign, brush) for pair in shown for sign in pair]], brush)
 
     def careless(rng: np.random.Generator) -> Solution:
         place = int(rng.integers(count))
