@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from kimivl.curate.duplicates import LINE_CHARS
-from kimivl.curate.reason.charts import BASE, UNIT, charts
-from kimivl.curate.reason.paths import COLUMNS, MOVES, paths
+from kimivl.curate.reason.charts import UNIT, charts
+from kimivl.curate.reason.paths import LETTERS as FIELDS
+from kimivl.curate.reason.paths import MOVES, paths
 from kimivl.curate.reason.problem import SIDE, Problem
 from kimivl.curate.reason.search import _drawn_numbers, search
 from kimivl.curate.reason.totals import LETTERS, totals
@@ -32,18 +33,19 @@ def worked_out(problem: Problem, solution) -> str:
     if problem.family == "totals":
         return str(sum(int(line[1]) for line in written) % 10)
     if problem.family == "paths":
-        column, row = COLUMNS.index(solution.steps[0].text[-2]), int(solution.steps[0].text[-1])
+        row, column = divmod(FIELDS.index(re.search("Start at (.)", problem.question)[1]), 3)
         for line in written:
-            dx, dy = MOVES[line.split()[0]]
+            assert line[0] == FIELDS[3 * row + column]
+            dx, dy = MOVES[line[2:]]
             column, row = column + dx, row + dy
-        return f"{COLUMNS[column]}{row}"
+        return FIELDS[3 * row + column]
     if problem.family == "charts":
-        heights = {line[0]: int(line[1:]) for line in written[:-1]}
-        if "taller is the tallest" in problem.question:
-            return str(max(heights.values()) - min(heights.values()))
+        lengths = {line[0]: int(line[1:]) for line in written[:-1]}
+        if "longer is the longest" in problem.question:
+            return str(max(lengths.values()) - min(lengths.values()))
         if match := re.search(r"What is (.) plus (.)\?", problem.question):
-            return str(heights[match[1]] + heights[match[2]])
-        return str(sum(height > int(re.search(r"than (\d)", problem.question)[1]) for height in heights.values()))
+            return str(lengths[match[1]] + lengths[match[2]])
+        return str(sum(length > int(re.search(r"than (\d)", problem.question)[1]) for length in lengths.values()))
     target = int(re.search(r"add up to (\d+)", problem.question)[1])
     tried = [tuple(int(n) for n in re.findall(r"\d+", line)[:2]) for line in written[::2]]
     return next((f"{low} {high}" for low, high in tried if low + high == target), f"{tried[-1][0]} {tried[-1][1]}")
@@ -79,7 +81,7 @@ def test_same_randomness_same_problem(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pictures_fit_whole_merged_patches(family):
     width, height = drawn(family, 0).picture.size
-    assert width % 16 == height % 16 == 0 and max(width, height) <= 112
+    assert width % 16 == height % 16 == 0 and max(width, height) <= 224
 
 
 def shown(problem: Problem) -> list[str]:
@@ -107,12 +109,12 @@ def test_the_content_is_what_a_right_thought_reads(family):
 def test_the_content_of_a_path_leads_to_its_answer():
     for number in range(30):
         problem = drawn("paths", number)
-        start, *moves = problem.content.split()
-        column, row = COLUMNS.index(start[0]), int(start[1]) - 1
+        moves = problem.content.split()
+        place = FIELDS.index(re.search("Start at (.)", problem.question)[1])
         for _ in range(problem.difficulty):
-            dx, dy = MOVES[moves[5 * row + column]]
-            column, row = column + dx, row + dy
-        assert len(moves) == 25 and f"{COLUMNS[column]}{row + 1}" == problem.solution.answer
+            dx, dy = MOVES[moves[place]]
+            place += dx + 3 * dy
+        assert len(moves) == 9 and FIELDS[place] == problem.solution.answer
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -125,26 +127,34 @@ def test_a_total_names_every_tile_once_in_order():
     for count in (2, 12):
         problem = totals(rng_for(0, "totals", count), count)
         assert [line[0] for line in lines(problem.solution)] == list(LETTERS[:count]) and problem.difficulty == count
-        assert problem.picture.size == (16 * count, 32)
+        assert problem.picture.size == (32 * count, 16)
 
 
-def test_the_bars_of_a_chart_are_as_tall_as_they_are_read():
-    """Rows of a bar's middle column that are far from the light ground, down to the base line."""
+def test_the_bars_of_a_chart_are_as_long_as_they_are_read():
+    """Columns of a bar's middle row that are far from the light ground, behind its name."""
     for number in range(20):
         problem = drawn("charts", number)
-        pixels = np.asarray(problem.picture).astype(int)[: BASE + 1]
+        pixels = np.asarray(problem.picture).astype(int)[:, SIDE:]
         for place, line in enumerate(lines(problem.solution)[:-1]):
-            dark = (pixels[:, place * SIDE + SIDE // 2].min(-1) < 185).sum()
+            dark = (pixels[place * SIDE + SIDE // 2].min(-1) < 185).sum()
             assert round(dark / UNIT) == int(line[1:])
 
 
-def test_the_marked_field_of_a_path_is_its_start():
+def test_the_arrows_of_a_path_point_where_they_are_read():
+    """An arrow is longer than wide, and most of its ink is in its head."""
     for number in range(20):
         problem = drawn("paths", number)
-        pixels = np.asarray(problem.picture).astype(float)
-        corners = pixels[SIDE::SIDE, SIDE::SIDE].mean(-1)  # of every field, without the margin
-        row, column = np.unravel_index(np.abs(corners - 170).argmin(), corners.shape)
-        assert problem.solution.steps[0].text.endswith(f"{COLUMNS[column]}{row + 1}")
+        pixels = 255 - np.asarray(problem.picture).astype(float).mean(-1)
+        for place, move in enumerate(problem.content.split()):
+            row, column = divmod(place, 3)
+            ink = pixels[row * SIDE :, (2 * column + 1) * SIDE :][:SIDE, :SIDE] > 90
+            lies = ink.any(0).sum() > ink.any(1).sum()
+            profile = ink.sum(0 if lies else 1)
+            places = profile.nonzero()[0]
+            ahead = (profile * np.arange(SIDE)).sum() / profile.sum() > (places[0] + places[-1]) / 2
+            assert {(True, True): "right", (True, False): "left", (False, True): "down", (False, False): "up"}[
+                lies, ahead
+            ] == move
 
 
 def test_a_search_tries_pairs_until_the_one_that_fits():

@@ -1,6 +1,6 @@
-"""Search: number tiles and a target; find the two tiles that add up to it. The thought reads all, tries pairs, judges each, and goes
-back.
+"""Search: number tiles and a target; find the two tiles that add up to it.
 
+The thought reads all tiles, tries pairs, judges each, and goes back.
 How many trials it takes is luck, so thoughts have many lengths, and a longer budget finds more.
 """
 

@@ -1,4 +1,4 @@
-"""Running totals: letters with a digit behind each, in any order; add the digits in the order of the letters, keep the last digit.
+"""Running totals: letters in any order, a digit behind each; add the digits in the order of the letters, keep the last digit.
 
 Why the last digit: every step is then a look at one tile and one sum of two digits, and a wrong one changes the answer.
 """
