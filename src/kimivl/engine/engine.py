@@ -29,8 +29,9 @@ from kimivl.ops.segments import Segments
 from kimivl.processor.chat import Provenance
 from kimivl.processor.processor import Encoded, Processor
 
-BATCH_TOKENS = 8192  # prompt tokens of a batch; a longer prompt is alone
+BATCH_TOKENS = 8192  # prompt tokens that are read at once; a longer prompt is alone
 BATCH_ROWS = 256
+ROW_STEP = 8  # rows that decode together are a multiple of this, once some have ended
 REPEAT_CHECK = 16  # tokens between two looks whether an answer runs in circles
 GREEDY = Sampling()
 
@@ -144,7 +145,7 @@ class Engine:
             self._check_length(request, f"prompt {number}")
         answers: list[list[int]] = [[] for _ in requests]
         logps: list[list[float]] = [[] for _ in requests]
-        for batch in _batches([request.length for request in requests]):
+        for batch in _batches(requests):
             for places, ids, new_logps in self._steps([requests[row] for row in batch], sampling):
                 for place, id, logp in zip(places, ids, new_logps):
                     answers[batch[place]].append(id)
@@ -179,23 +180,30 @@ class Engine:
         stop_ids = torch.tensor(sorted(self.stop_ids))
         written = [list(request.written) for request in requests]
         room_B = torch.tensor([min(sampling.max_new_tokens, self.context - request.length) for request in requests])
-        places = list(range(len(requests)))
+        row_places = list(range(len(requests)))  # the request of each row
+        live_B = torch.ones(len(requests), dtype=torch.bool)
         hidden_BD, cache = self._prefill(requests)
         for step in range(sampling.max_new_tokens):
+            live = live_B.nonzero()[:, 0]
+            places = [row_places[row] for row in live.tolist()]
             keys, positions = [requests[place].key for place in places], [len(written[place]) for place in places]
-            ids_B, logp_B = sampler(self.model.language_model.logits(hidden_BD), keys, positions)
-            ids = ids_B.tolist()
-            yield places, ids, logp_B.tolist()
+            logits_BV = self.model.language_model.logits(hidden_BD)[live]
+            ids_L, logp_L = sampler(logits_BV, keys, positions)
+            ids = ids_L.tolist()
+            yield places, ids, logp_L.tolist()
             for place, id in zip(places, ids):
                 written[place].append(id)
-            live_B = ~torch.isin(ids_B, stop_ids) & (step + 1 < room_B)
+            ended = torch.isin(ids_L, stop_ids) | (step + 1 >= room_B[live])
             if sampling.repeat_stop:
-                live_B &= ~torch.tensor([_runs_in_circles(written[place], sampling) for place in places])
+                ended |= torch.tensor([_runs_in_circles(written[place], sampling) for place in places])
+            live_B[live] = ~ended
             if not bool(live_B.any()):
                 return
-            if not bool(live_B.all()):
-                order_B = cache.keep(live_B)
-                ids_B, room_B, places = ids_B[order_B], room_B[order_B], [places[row] for row in order_B.tolist()]
+            ids_B = torch.zeros(len(live_B), dtype=torch.long).index_copy_(0, live, ids_L)
+            if (kept_B := _kept(live_B)) is not None:
+                order_B = cache.keep(kept_B)
+                ids_B, room_B, live_B = ids_B[order_B], room_B[order_B], live_B[order_B]
+                row_places = [row_places[row] for row in order_B.tolist()]
             hidden_BD = self.model.language_model.decode(self.model.embed(ids_B, None), cache.place_B, cache.layers())
             cache.advance()
 
@@ -232,6 +240,19 @@ class Engine:
         return Completion(ids, tokenizer.decode(ids), "repeat" if circles else "length", logps)
 
 
+def _kept(live_B: torch.Tensor) -> torch.Tensor | None:
+    """The rows to go on with once a quarter can leave, or None. Ended rows fill the number up to a multiple of `ROW_STEP`.
+
+    Why not at once: every new number of rows makes the CPU's matrix library build new kernels, which cost more than a few idle
+    rows. Measured in docs/performance.md.
+    """
+    count = -(-int(live_B.sum()) // ROW_STEP) * ROW_STEP
+    if count > 0.75 * len(live_B):
+        return None
+    idle = (~live_B).nonzero()[:, 0][: count - int(live_B.sum())]
+    return live_B.index_fill(0, idle, True)
+
+
 def _runs_in_circles(ids: list[int], sampling: Sampling) -> bool:
     """Looked at every so many tokens of the answer, counted from its start, so that a pause changes nothing."""
     return bool(sampling.repeat_stop) and len(ids) % REPEAT_CHECK == 0 and repeats(ids, sampling.repeat_stop)
@@ -258,15 +279,23 @@ def cast_weights(model: KimiVL) -> dict[str, torch.Tensor]:
     return before
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Prompts of similar length together, within the budget of tokens and rows; longest first: a lack of memory shows early."""
+def _batches(requests: Sequence[Request]) -> Iterator[list[int]]:
+    """Prompts of similar length together, within the budget of tokens and rows; longest first: a lack of memory shows early.
+
+    A prompt that several requests share counts once.
+    """
     batch: list[int] = []
+    texts: set[tuple[int, tuple[int, ...]]] = set()
     tokens = 0
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        if batch and (tokens + lengths[row] > BATCH_TOKENS or len(batch) == BATCH_ROWS):
+    for row in sorted(range(len(requests)), key=lambda row: -requests[row].length):
+        request = requests[row]
+        text = (id(request.prompt), request.written)
+        new = 0 if text in texts else request.length
+        if batch and (tokens + new > BATCH_TOKENS or len(batch) == BATCH_ROWS):
             yield batch
-            batch, tokens = [], 0
+            batch, texts, tokens, new = [], set(), 0, request.length
         batch.append(row)
-        tokens += lengths[row]
+        texts.add(text)
+        tokens += new
     if batch:
         yield batch

@@ -15,7 +15,7 @@ from kimivl.data.source import Source
 from kimivl.processor.thoughts import split_thought
 
 SCALE = 0.06
-RANGES = {"totals": (3, 7), "paths": (2, 7), "charts": (3, 6), "search": (3, 5)}
+RANGES = {"totals": (3, 6), "paths": (2, 7), "charts": (3, 6), "search": (3, 4)}
 
 
 @pytest.fixture(scope="module")

@@ -33,15 +33,15 @@ DRAWS = 2000  # until a new problem is found; more are needed only where there i
 
 Draw = Callable[[np.random.Generator, int], Problem]
 FAMILIES: tuple[tuple[Draw, range], ...] = (
-    (totals, range(3, 8)),  # tiles
+    (totals, range(3, 7)),  # tiles
     (paths, range(2, 8)),  # hops
     (charts, range(3, 7)),  # bars
-    (search, range(3, 6)),  # tiles
+    (search, range(3, 5)),  # tiles
 )
 
 TRIES = 4
-SOLVER = Habits(slips=0.12, careless=0.2, truncated=0.12)
-CARELESS = Habits(slips=0.12, careless=1.0, truncated=0.12)
+SOLVER = Habits(slips=0.06, careless=0.2, truncated=0.12)
+CARELESS = Habits(slips=0.06, careless=1.0, truncated=0.12)
 
 
 def build(shop: Workshop) -> None:

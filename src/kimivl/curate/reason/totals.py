@@ -9,6 +9,7 @@ from PIL import Image
 from kimivl.curate.reason.problem import Problem, Solution, Step, laid_out, misread, tile
 
 LETTERS = "abcdefghijkl"
+LARGEST = 5  # digits are 1 to 5, so that there are 50 different sums to learn
 QUESTION = "Add the digits in the order of the letters. Last digit?"
 
 
@@ -16,7 +17,7 @@ def totals(rng: np.random.Generator, count: int) -> Problem:
     """A problem of `count` tiles. Raises: ValueError for more tiles than letters."""
     if not 2 <= count <= len(LETTERS):
         raise ValueError(f"a running total has 2 to {len(LETTERS)} tiles, got {count}")
-    digits = rng.integers(0, 10, count).tolist()
+    digits = rng.integers(1, LARGEST + 1, count).tolist()
     columns = rng.permutation(count)
     shown = [(LETTERS[place], str(digits[place])) for place in columns]
     brush = rng.spawn(1)[0]
@@ -37,10 +38,11 @@ def _solved(digits: list[int], rng: np.random.Generator) -> Solution:
     for letter, digit in zip(LETTERS, digits):
         before, total = total, (total + digit) % 10
         seen = _other(digit, rng)
-        slips = (f"{letter}{digit} {_other(total, rng)}", f"{letter}{seen} {(before + seen) % 10}")
+        slips = (f"{letter}{digit} {(total + int(rng.integers(1, 10))) % 10}", f"{letter}{seen} {(before + seen) % 10}")
         steps.append(Step("work", f"{letter}{digit} {total}", slips))
     return Solution(tuple(steps), str(total))
 
 
 def _other(digit: int, rng: np.random.Generator) -> int:
-    return (digit + int(rng.integers(1, 10))) % 10
+    """A digit that it is misread for."""
+    return (digit + int(rng.integers(LARGEST - 1))) % LARGEST + 1
