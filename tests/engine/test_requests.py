@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kimivl.engine.engine import Engine, Request
+from kimivl.engine.engine import ROW_STEP, Engine, Request, _kept
 from kimivl.engine.sampler import Sampling, repeats
 from kimivl.model.moonvit import MoonViT
 from kimivl.ops.segments import Segments
@@ -100,3 +100,25 @@ def test_between_updates_weights_are_cast_and_given_back_and_pictures_are_seen_a
             weights.mul_(-2)
     with engine.between_updates():
         assert engine.generate(prompts[:1], FREE) != first
+
+
+@pytest.mark.parametrize(
+    ("rows", "live", "kept"),
+    [
+        (64, 64, None),
+        (64, 49, None),
+        (64, 48, 48),
+        (64, 41, 48),
+        (64, 3, ROW_STEP),
+        (8, 1, None),
+        (9, 1, None),
+        (11, 1, ROW_STEP),
+    ],
+)
+def test_ended_rows_leave_once_a_quarter_can_and_fill_a_round_number_until_then(rows, live, kept):
+    live_B = torch.zeros(rows, dtype=torch.bool)
+    live_B[torch.randperm(rows, generator=torch.Generator().manual_seed(rows + live))[:live]] = True
+    found = _kept(live_B)
+    assert (found is None) == (kept is None)
+    if found is not None:
+        assert int(found.sum()) == kept and bool((found | ~live_B).all())
