@@ -120,3 +120,19 @@ def test_a_loss_that_is_not_finite_is_named_and_costs_no_checkpoint(make_policy_
     with pytest.raises(FloatingPointError):
         trainer.run()
     assert json.loads((trainer.folder / "checkpoint" / "progress.json").read_text())["step"] == 2
+
+
+class Never:
+    """A judge for whom nothing is right."""
+
+    def right(self, texts, truth):
+        return [False] * len(texts)
+
+
+def test_groups_that_differ_in_nothing_teach_nothing(make_policy_trainer, snapshot):
+    trainer = make_policy_trainer(steps=2)
+    trainer.verifier = Never()
+    before = snapshot(trainer.engine.model)
+    trainer.run()
+    assert [(line["updates"], line["no_spread"], line["all_wrong"]) for line in metrics_of(trainer)] == [(0, 1, 1)] * 2
+    assert all(torch.equal(value, before[name]) for name, value in trainer.engine.model.state_dict().items())
