@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from kimivl.config.base import Config
 
-ScoreName = Literal["exact", "number", "relaxed_number", "choice", "maths"]
+ScoreName = Literal["exact", "number", "relaxed_number", "choice", "anls", "box", "point", "maths"]
 
 
 def _long_enough(tokens: int) -> int:

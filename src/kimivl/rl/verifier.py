@@ -10,6 +10,8 @@ from functools import partial
 from typing import Any
 
 from kimivl.processor.thoughts import split_thought
+from kimivl.score.anls import anls_reached
+from kimivl.score.boxes import Box, box_overlap, parse_box, point_in_box
 from kimivl.score.choice import choice
 from kimivl.score.exact import exact
 from kimivl.score.maths import maths
@@ -18,11 +20,24 @@ from kimivl.score.number import number, relaxed_number
 
 Score = Callable[[str, str], float]  # (answer, truth) → 0 to 1
 
+BOX_REACHED = 0.5  # intersection over union from which a box counts as found
+
+
+def _true_box(truth: str) -> Box:
+    box = parse_box(truth)
+    if box is None:
+        raise ValueError(f"the true answer {truth!r} is no box: give left, top, right and bottom as shares of the picture")
+    return box
+
+
 SCORES: dict[str, Score] = {
     "exact": exact,
     "number": number,
     "relaxed_number": relaxed_number,
     "choice": choice,
+    "anls": lambda answer, truth: anls_reached(answer, [truth]),
+    "box": lambda answer, truth: float(box_overlap(answer, _true_box(truth)) >= BOX_REACHED),
+    "point": lambda answer, truth: point_in_box(answer, _true_box(truth)),
 }
 MATHS_WORKERS = 2
 
