@@ -52,10 +52,11 @@ def test_an_iteration_is_described_completely(make_policy_trainer):
         "step", "groups", "pending", "quarantined", "rollout_seconds", "seconds", "reward", "reward_std", "right", "solved",
         "all_right", "all_wrong", "no_spread", "advantage_size", "length", "length_right", "length_wrong", "length_ended",
         "truncated", "circling", "lr", "loss", "policy_loss", "pull", "kl", "drift", "entropy", "engine_gap", "engine_gap_max",
-        "grad_norm", "updates", "learned_tokens",
+        "ratio_mean", "ratio_capped", "grad_norm", "updates", "learned_tokens",
     }  # fmt: skip
     assert set(first) == expected
     assert first["updates"] == 2 and first["groups"] == 4 and first["engine_gap"] <= 1e-5
+    assert first["ratio_mean"] == pytest.approx(1, abs=1e-5) and first["ratio_capped"] == 0
     example = json.loads((trainer.folder / "responses.jsonl").read_text().splitlines()[0])
     assert len(example["responses"]) == 4 and example["truth"] in ("red", "lime", "blue", "black")
 

@@ -66,7 +66,13 @@ class Limits:
 
 
 class Rollouts(Protocol):
-    """An engine that writes responses with the weights that it was last given."""
+    """An engine that writes responses with the weights that the trainer has when it is asked.
+
+    `exact`: its log-probabilities are the trainer's own, up to rounding. Where they are not, the trainer weighs tokens by the
+    ratio of the two.
+    """
+
+    exact: bool
 
     def write(self, responses: Sequence[Response], prompts: Mapping[str, Encoded], iteration: int) -> list[Response]:
         """Every unfinished response, longer by at most a segment; the others as they were."""
@@ -79,6 +85,8 @@ class NativeRollouts:
         seed: of all draws; with a response's key and a token's place it decides the token.
     Sampling is at temperature 1 over all tokens that an answer may hold, so that the policy is what is trained.
     """
+
+    exact = True
 
     def __init__(self, engine: Engine, limits: Limits, seed: int):
         self.engine, self.limits, self.seed = engine, limits, seed
