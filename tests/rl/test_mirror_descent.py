@@ -88,7 +88,11 @@ def test_the_ratio_of_trainer_to_engine_is_capped():
 @pytest.mark.parametrize(("objective", "divided"), [(MirrorDescent(0.2), False), (MirrorDescent(0.2, level="token"), True)])
 def test_a_correction_weighs_the_policy_term_and_not_the_pull(objective, divided):
     """Tokens of −1, −2 and −3 nats with the weights 0.5, 1 and 2 and an advantage of 0.5: −0.5·(−0.5 − 2 − 6) = 4.25."""
-    logp_T, reference_T, one = torch.tensor([-1.0, -2.0, -3.0]), torch.tensor([-1.5, -2.0, -2.0]), torch.zeros(3, dtype=torch.long)
+    logp_T, reference_T, one = (
+        torch.tensor([-1.0, -2.0, -3.0]),
+        torch.tensor([-1.5, -2.0, -2.0]),
+        torch.zeros(3, dtype=torch.long),
+    )
     policy_R, pull_R = objective.losses(logp_T, reference_T, one, torch.tensor([0.5]), torch.tensor([0.5, 1.0, 2.0]))
     assert policy_R.item() == pytest.approx(4.25 / 3 if divided else 4.25)
     # log-ratios 0.5, 0 and −1: squared in sum 0.25, one by one 1.25
@@ -112,7 +116,9 @@ def test_the_gradient_is_that_of_the_squared_gap_over_two_tau():
         theta = torch.tensor([0.3, -0.2, 0.0, 1.0, -1.0, 0.4], requires_grad=True)
         logp_R = theta.log_softmax(0)[chosen]
         if simplified:
-            loss = sum(part.mean() for part in objective.losses(logp_R, start[chosen], torch.arange(4), advantage_R, torch.ones(4)))
+            loss = sum(
+                part.mean() for part in objective.losses(logp_R, start[chosen], torch.arange(4), advantage_R, torch.ones(4))
+            )
         else:
             loss = (advantage_R - tau * (logp_R - start[chosen])).square().mean() / (2 * tau)
         loss.backward()

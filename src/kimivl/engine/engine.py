@@ -190,7 +190,7 @@ class Engine:
                 written[place].append(id)
             live_B = ~torch.isin(ids_B, stop_ids) & (step + 1 < room_B)
             if sampling.repeat_stop:
-                live_B &= ~torch.tensor([_runs_in_circles(written[place], sampling) for place in places])
+                live_B &= ~torch.tensor([runs_in_circles(written[place], sampling.repeat_stop) for place in places])
             if not bool(live_B.any()):
                 return
             if not bool(live_B.all()):
@@ -228,13 +228,16 @@ class Engine:
         tokenizer = self.processor.tokenizer
         if ids[-1] in self.stop_ids:
             return Completion(ids, tokenizer.decode(ids[:-1]), "stop", logps)
-        circles = _runs_in_circles([*request.written, *ids], sampling)
+        circles = runs_in_circles([*request.written, *ids], sampling.repeat_stop)
         return Completion(ids, tokenizer.decode(ids), "repeat" if circles else "length", logps)
 
 
-def _runs_in_circles(ids: list[int], sampling: Sampling) -> bool:
-    """Looked at every so many tokens of the answer, counted from its start, so that a pause changes nothing."""
-    return bool(sampling.repeat_stop) and len(ids) % REPEAT_CHECK == 0 and repeats(ids, sampling.repeat_stop)
+def runs_in_circles(ids: Sequence[int], repeat_stop: int) -> bool:
+    """Whether an answer of these tokens is cut now: `repeat_stop` as in `Sampling`.
+
+    Looked at every so many tokens of the answer, counted from its start, so that a pause changes nothing.
+    """
+    return bool(repeat_stop) and len(ids) % REPEAT_CHECK == 0 and repeats(ids, repeat_stop)
 
 
 def image_tokens(prompt: Encoded) -> int:

@@ -8,9 +8,9 @@ Why tokens and never text: decoding and encoding again is not the identity, and 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from kimivl.engine.engine import Engine, Request
+from kimivl.engine.engine import Engine, FinishReason, Request
 from kimivl.engine.sampler import Sampling
 from kimivl.processor.processor import Encoded
 from kimivl.rl.problems import fingerprint
@@ -31,7 +31,7 @@ class Response:
     ids: tuple[int, ...] = ()
     logps: tuple[float, ...] = ()
     iterations: tuple[int, ...] = ()
-    finish: Literal["stop", "length", "repeat"] | None = None
+    finish: FinishReason | None = None
     pictures: str = ""
 
     @property
@@ -54,6 +54,10 @@ class Response:
             logps=(*self.logps, *logps),
             iterations=(*self.iterations, *[iteration] * len(ids)),
         )
+
+    def as_of(self, finish: FinishReason | None, pictures: str) -> "Response":
+        """How it stands after its latest tokens, written to a prompt of this fingerprint."""
+        return replace(self, finish=finish, pictures=pictures)
 
 
 @dataclass(frozen=True)
@@ -106,5 +110,5 @@ class NativeRollouts:
                     longer = responses[place].longer(completion.ids, completion.logps, iteration)
                     paused = completion.finish_reason == "length" and len(longer.ids) < self.limits.max_tokens
                     finish = None if paused else completion.finish_reason
-                    written[place] = replace(longer, finish=finish, pictures=fingerprint(prompts[longer.problem]))
+                    written[place] = longer.as_of(finish, fingerprint(prompts[longer.problem]))
         return written

@@ -112,8 +112,8 @@ class _Seen:
 
     def means(self) -> dict[str, float]:
         """`loss`, `policy_loss` and `pull` (τ/2·ρ²) per response; `kl` to the reference, `entropy`, `drift` (|log-ratio|) and
-        `engine_gap` (|engine − trainer|) in nats per token; `ratio_mean` (trainer / engine) before the cap, and `ratio_capped`, the
-        share of tokens above it."""
+        `engine_gap` (|engine − trainer|) in nats per token; `ratio_mean` (trainer / engine) before the cap, and the
+        share of tokens above it, `ratio_capped`."""
         policy, pull = (self.sums[name] / max(1, self.responses) for name in ("policy_loss", "pull"))
         kl, drift, entropy, gap, ratio, capped = (
             self.sums[name] / max(1, self.tokens) for name in ("kl", "drift", "entropy", "gap", "ratio", "capped")

@@ -29,10 +29,10 @@ from kimivl.model.layout import save_model, save_weights
 from kimivl.ops.dtype import compute_dtype
 from kimivl.processor.processor import Processor
 from kimivl.rl.problems import Problems
-from kimivl.rl.rollout import Limits, NativeRollouts
 from kimivl.rl.verifier import Verifier
 from kimivl.train.build import Builder
 from kimivl.train.policy_trainer import PolicyTrainer
+from kimivl.train.rollout_engines import rollouts_for
 from kimivl.train.stages.language import language_task, mean_loss
 from kimivl.train.stages.task import Task
 from kimivl.train.stages.vit import vit_task
@@ -95,8 +95,6 @@ class Run:
         settings, folder = stage.rl, self.stages_folder / stage.name
         assert settings is not None  # the recipe's own check
         engine = Engine(self.builder.kimi_vl(stage), processor, stage.context)
-        limits = Limits(settings.max_tokens, settings.segment or settings.max_tokens, settings.repeat_stop)
-        rollouts = NativeRollouts(engine, limits, self.recipe.seed)
         problems = Problems(Source(self.recipe.data, stage.sources[0]), processor)
         with _progress_bar() as bar, Verifier(settings.score) as verifier:
             line = bar.add_task(stage.name, total=stage.steps, note="")
@@ -106,7 +104,8 @@ class Run:
                 bar.update(line, completed=step + 1, note=note)
                 return {}
 
-            progress = PolicyTrainer(stage, engine, problems, rollouts, verifier, folder, self.recipe.seed, watch).run()
+            with rollouts_for(settings, engine, problems, folder, self.recipe.seed) as rollouts:
+                progress = PolicyTrainer(stage, engine, problems, rollouts, verifier, folder, self.recipe.seed, watch).run()
         self._finish(stage, engine.model, processor, {"steps": progress.step, "seconds": progress.seconds})
 
     def task(self, stage: StageConfig, processor: Processor) -> Task:

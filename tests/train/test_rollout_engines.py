@@ -1,0 +1,72 @@
+"""A recipe names who writes its responses; the run is the same whoever it is."""
+
+import pytest
+import torch
+
+from kimivl.config.base import ConfigError
+from kimivl.engine.engine import Engine
+from kimivl.model.layout import load_model
+from kimivl.train.metrics import read_metrics
+from kimivl.train.run import Run
+from tests.rl.server import Served
+
+RL = {"prompts": 2, "samples": 2, "max_tokens": 8, "minibatches": 1}
+
+
+@pytest.fixture
+def trained(make_recipe, make_stage, tmp_path):
+    """A finished run of two iterations, in the folder of its engine's kind."""
+
+    def make(kind, **rollouts):
+        stage = make_stage("rl", steps=2, rl=RL | {"rollouts": {"kind": kind, **rollouts}})
+        run = Run(make_recipe(stage), tmp_path / kind)
+        run.train()
+        return run
+
+    return make
+
+
+def responses_of(run: Run) -> str:
+    (folder,) = run.stages_folder.iterdir()
+    return folder.joinpath("finished.json").read_text() and (folder / "responses.jsonl").read_text()
+
+
+def test_two_ray_workers_train_the_policy_that_one_engine_trains(trained):
+    pytest.importorskip("ray", reason="the package ray is not installed: pip install 'kimivl[ray]'")
+    import ray
+
+    runs = trained("native"), trained("ray", workers=2)
+    assert not ray.is_initialized()
+    first, second = (load_model(run.stages_folder / "rl" / "model").state_dict() for run in runs)
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_goes_through_a_server_that_a_recipe_names(trained, make_recipe, make_stage, tmp_path, processor, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "a key")
+    other = Run(make_recipe(make_stage("rl", rl=RL), seed=4), tmp_path / "other")  # other weights, until the first update
+    with Served(Engine(other.builder.kimi_vl(other.recipe.stages[0]), processor)) as server:
+        run = trained(
+            "remote", url=server.address("/v1"), model="m", protocol="chat", update_url=server.address("/collective_rpc"),
+            update_body={"kwargs": {"weights_path": "{folder}"}}, canary_gap=1e-3,
+            reset_urls=[server.address("/reset_prefix_cache"), server.address("/reset_encoder_cache")],
+        )  # fmt: skip
+    lines = read_metrics(run.stages_folder / "rl" / "metrics.jsonl")
+    assert [line["engine_gap"] <= 1e-4 for line in lines] == [True, True]
+    assert server.paths.count("/collective_rpc") == 2
+    served, trained_model = server.engine.model.state_dict(), load_model(run.stages_folder / "rl" / "model").state_dict()
+    assert any(not torch.equal(value, trained_model[name]) for name, value in served.items())  # of before the last update
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "words"),
+    [
+        ({"kind": "vllm"}, "rollouts.*native"),
+        ({"kind": "ray", "workers": 0}, "workers"),
+        ({"kind": "native", "workers": 2}, "workers"),
+        ({"kind": "remote", "url": "localhost:8000", "model": "m", "protocol": "chat"}, "begins with http"),
+    ],
+)
+def test_what_no_engine_is_is_refused_when_the_recipe_is_read(make_recipe, make_stage, rollouts, words):
+    with pytest.raises(ConfigError, match=f"(?s){words}"):
+        make_recipe(make_stage("rl", rl=RL | {"rollouts": rollouts}))
