@@ -56,6 +56,11 @@ def test_a_workers_error_reaches_the_trainer(cluster, engine, prompts, new_group
             workers.write(new_group(["p0"]), prompts, 0)
 
 
+def test_more_workers_than_cores_are_refused_instead_of_waited_for(cluster, engine):
+    with pytest.raises(ValueError, match="need 3 cores and the Ray cluster has 2"):
+        RayRollouts(engine, Limits(9, 9), seed=5, workers=3)
+
+
 def test_work_is_shared_by_problem_and_evenly():
     names = ["a"] * 4 + ["b"] * 2 + ["c"] * 2 + ["d"] * 3
     responses = [

@@ -26,17 +26,14 @@ def trained(make_recipe, make_stage, tmp_path):
     return make
 
 
-def responses_of(run: Run) -> str:
-    (folder,) = run.stages_folder.iterdir()
-    return folder.joinpath("finished.json").read_text() and (folder / "responses.jsonl").read_text()
-
-
 def test_two_ray_workers_train_the_policy_that_one_engine_trains(trained):
     pytest.importorskip("ray", reason="the package ray is not installed: pip install 'kimivl[ray]'")
     import ray
 
     runs = trained("native"), trained("ray", workers=2)
     assert not ray.is_initialized()
+    texts = [(run.stages_folder / "rl" / "responses.jsonl").read_text() for run in runs]
+    assert texts[0] == texts[1]
     first, second = (load_model(run.stages_folder / "rl" / "model").state_dict() for run in runs)
     for name, value in first.items():
         torch.testing.assert_close(second[name], value, rtol=1e-3, atol=1e-4)
@@ -54,8 +51,10 @@ def test_a_run_goes_through_a_server_that_a_recipe_names(trained, make_recipe, m
     lines = read_metrics(run.stages_folder / "rl" / "metrics.jsonl")
     assert [line["engine_gap"] <= 1e-4 for line in lines] == [True, True]
     assert server.paths.count("/collective_rpc") == 2
-    served, trained_model = server.engine.model.state_dict(), load_model(run.stages_folder / "rl" / "model").state_dict()
-    assert any(not torch.equal(value, trained_model[name]) for name, value in served.items())  # of before the last update
+    assert Run(run.recipe, run.folder).is_finished(run.recipe.stages[0])  # the folder's own record reads as this recipe
+    served = load_model(run.stages_folder / "rl" / "served").state_dict()
+    for name, value in server.engine.model.state_dict().items():
+        assert torch.equal(value, served[name]), name
 
 
 @pytest.mark.parametrize(

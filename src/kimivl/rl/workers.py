@@ -25,7 +25,7 @@ class RayRollouts:
         engine: the trainer's.
         cpus: cores of each worker.
         address: of a cluster; without it Ray is started on this machine, unless it runs already in this process.
-    Raises: ValueError if the package `ray` is missing.
+    Raises: ValueError if the package `ray` is missing, or the cluster has fewer cores than the workers need.
     """
 
     exact = True  # the same module, in the same dtype
@@ -36,10 +36,18 @@ class RayRollouts:
         if self._started:
             cores = None if address else workers * cpus  # a machine with fewer cores is shared instead of waited for
             self.ray.init(address=address, num_cpus=cores, include_dashboard=False, log_to_driver=False)
+        self._check_cores(workers * cpus)
         actor = self.ray.remote(num_cpus=cpus)(Worker)
         model = engine.model
         made_of = (model.config, model.dtype, engine.processor, engine.context, limits, seed, cpus)
         self.workers = [actor.remote(*made_of) for _ in range(workers)]
+
+    def _check_cores(self, needed: int) -> None:
+        """A worker without a core would be waited for without an end."""
+        cores = int(self.ray.cluster_resources().get("CPU", 0))
+        if cores < needed:
+            self._end()
+            raise ValueError(f"the workers need {needed} cores and the Ray cluster has {cores}: lower workers or cpus")
 
     def write(self, responses: Sequence[Response], prompts: Mapping[str, Encoded], iteration: int) -> list[Response]:
         """As `Rollouts`. Raises: what a worker raised, with its name in front."""
@@ -67,6 +75,9 @@ class RayRollouts:
     def __exit__(self, *error: Any) -> None:
         for worker in self.workers:
             self.ray.kill(worker)
+        self._end()
+
+    def _end(self) -> None:
         if self._started:
             self.ray.shutdown()
 
