@@ -88,7 +88,17 @@ def test_help_comes_without_loading_torch():
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["run"], ["run", "r.yaml", "--nmae", "x"], ["eval"], ["report", "a", "b"], ["chat", "--json"], ["data"]],
+    [
+        [],
+        ["fly"],
+        ["run"],
+        ["run", "r.yaml", "--nmae", "x"],
+        ["eval"],
+        ["report", "a", "b"],
+        ["chat", "--json"],
+        ["data"],
+        ["data", "think"],
+    ],
 )
 def test_a_wrong_command_line_is_exit_code_2(arguments, capsys):
     try:

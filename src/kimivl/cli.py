@@ -86,7 +86,8 @@ def _command(commands: Any, name: str, run: Command, about: str, examples: str) 
 
 def _add_data(commands: Any) -> None:
     data = commands.add_parser("data", help="build training data")
-    build = data.add_subparsers(required=True, metavar="COMMAND").add_parser("build", help="build a data set")
+    kinds = data.add_subparsers(required=True, metavar="COMMAND")
+    build = kinds.add_parser("build", help="build a data set")
     nano = _command(
         build.add_subparsers(required=True, metavar="NAME"), "nano", _data_build_nano,
         "the data of the nano recipe, built from what installed packages bring; what is finished is kept",
@@ -94,6 +95,22 @@ def _add_data(commands: Any) -> None:
     )  # fmt: skip
     nano.add_argument("--root", type=Path, default=Path("data/nano"), help="where to build it (default: data/nano)")
     nano.set_defaults(when_stopped=RESUMES)
+    think = _command(
+        kinds, "think", _data_think,
+        "have a model behind an OpenAI-compatible endpoint think about questions; the thoughts that end right become a source",
+        "  kimivl data think questions.jsonl --endpoint http://127.0.0.1:8000/v1 --model NAME --out data/thoughts\n"
+        "The key of the endpoint is read from OPENAI_API_KEY; local servers need none.",
+    )  # fmt: skip
+    think.add_argument("questions", type=Path, metavar="QUESTIONS.jsonl", help="chats with an answer, or with meta.answer")
+    think.add_argument("--endpoint", required=True, metavar="URL", help="its address, mostly ending in /v1")
+    think.add_argument("--model", required=True, metavar="NAME", help="the name by which the endpoint knows the model")
+    think.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the source that is written")
+    think.add_argument("--tries", type=int, default=8, metavar="N", help="thoughts per question (default: 8)")
+    think.add_argument("--keep", type=int, default=2, metavar="K", help="right ones of them that are kept (default: 2)")
+    think.add_argument("--temperature", type=float, default=1.0, help="of the tries (default: 1)")
+    think.add_argument("--judge", metavar="MODEL", help="a model there that must agree; it alone decides about free text")
+    think.add_argument("--json", action="store_true", help="print the counts as one JSON object and no progress")
+    think.set_defaults(when_stopped=RESUMES)
 
 
 def _data_build_nano(args: argparse.Namespace) -> None:
@@ -101,6 +118,24 @@ def _data_build_nano(args: argparse.Namespace) -> None:
 
     manifest = build_nano(args.root, NANO_SEED)
     print(f"{len(manifest['sources'])} sources in {args.root}; counts and duplicates are in {args.root / 'manifest.json'}")
+
+
+def _data_think(args: argparse.Namespace) -> None:
+    from kimivl.curate.reason.endpoint import Endpoint
+    from kimivl.curate.reason.think import Thinking, think
+    from kimivl.eval.progress import no_lines, progress_lines
+
+    how = Thinking(args.model, args.tries, args.keep, args.temperature, args.judge)
+    endpoint = Endpoint(args.endpoint, os.environ.get("OPENAI_API_KEY") or "none")
+    with contextlib.nullcontext(no_lines) if args.json else progress_lines() as lines:
+        counts = think(args.questions, endpoint, how, args.out, lines)
+    if args.json:
+        print(json.dumps(counts))
+        return
+    print(f"{counts['kept']} of {counts['tries']} thoughts kept, {counts['solved']} of {counts['questions']} questions solved")
+    for reason, tries in counts["dropped"].items():
+        print(f"  {reason:<12} {tries}")
+    print(f"source: {args.out / 'train.jsonl'}")
 
 
 # run -----------------------------------------------------------------------------------------------------------------

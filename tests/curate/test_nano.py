@@ -67,15 +67,20 @@ def test_records_are_well_formed(nano_root, source):
                             picture.format == "PNG" and picture.mode == "RGB" and picture.width % 16 == picture.height % 16 == 0
                         )
                 else:
-                    assert part["text"] and set(part) <= {"type", "text", "spelled"}
+                    assert part["text"] and set(part) <= {"type", "text", "spelled", "learned"}
     assert len(ids) == len(set(ids))
 
 
 def test_test_items_are_not_in_training(nano_root):
     duplicates = json.loads((nano_root / "manifest.json").read_text())["duplicates"]
-    assert {"text/test", "easy_vqa/test", "words/test_heldout", "digits/test", "scenes_grounding/test_pointing"} <= set(
-        duplicates
-    )
+    assert {
+        "text/test",
+        "easy_vqa/test",
+        "words/test_heldout",
+        "digits/test",
+        "scenes_grounding/test_pointing",
+        "reason_problems/test",
+    } <= set(duplicates)
     for name, found in duplicates.items():
         assert (found["images_in_train"], found["lines_in_train"], found["items_in_train"]) == (0, 0, 0), name
 

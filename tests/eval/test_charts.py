@@ -35,6 +35,23 @@ def test_nothing_to_show_is_an_error():
         line_chart([Series("a", [], "#000")], "x", "loss")
 
 
+def test_an_interval_surrounds_its_line_and_stays_inside_the_chart():
+    one = Series("a", [(0, 2.0), (4, 3.0)], "#000", spread=[(0, 1.0, 4.0), (4, 2.5, 9.0)])
+    chart = line_chart([one], "x", "y", size=(400, 200), y_low=0.0)
+    (path,) = re.findall(r'<path class="spread" d="M([^"]*)Z"', chart)
+    corners = [tuple(map(float, pair.split(","))) for pair in path.split()]
+    (first, last), *_ = drawn(chart)
+    assert [x for x, _ in corners] == [first[0], last[0], last[0], first[0]]
+    tops, bottoms = [y for _, y in corners[:2]], [y for _, y in corners[:1:-1]]
+    for (_, y), top, bottom in zip((first, last), tops, bottoms):
+        assert TOP <= top < y < bottom <= 200 - BOTTOM
+
+
+def test_labels_of_the_x_axis_may_be_given():
+    chart = line_chart([Series("a", [(3, 1.0), (5, 2.0)], "#000")], "x", "y", x_ticks=[(3, "8"), (5, "<32>")])
+    assert re.findall(r'<text class="tick" [^>]*>([^<]*)<', chart) == ["8", "&lt;32&gt;"]
+
+
 def test_bands_are_named_where_there_is_room():
     bands = [Band("joint", 0, 90), Band("cooldown", 90, 92)]
     chart = line_chart([Series("a", [(0, 1.0), (92, 2.0)], "#000")], "x", "y", bands)

@@ -43,6 +43,22 @@ def test_labels_between_pictures_are_no_part_of_the_question(tmp_path):
     assert [path.name for path in item.images] == ["a.png", "b.png"]
 
 
+def asked(**meta):
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    return {"messages": messages, "meta": {"answer": "!"} | meta}
+
+
+def test_family_and_size_are_read_where_a_record_tells_them(tmp_path):
+    told, untold = load_items(write(tmp_path, asked(family="paths", difficulty=7), asked()), "set", "test")
+    assert (told.family, told.difficulty) == ("paths", 7) and (untold.family, untold.difficulty) == ("", None)
+
+
+@pytest.mark.parametrize("meta", [{"family": 3}, {"difficulty": "hard"}])
+def test_a_family_or_size_that_is_none_is_refused_by_name(tmp_path, meta):
+    with pytest.raises(ValueError, match=r"test\.jsonl \(id r0\): .*whole number"):
+        load_items(write(tmp_path, asked(**meta)), "set", "test")
+
+
 @pytest.mark.parametrize(
     ("record", "fault"),
     [

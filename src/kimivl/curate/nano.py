@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from kimivl.curate import duplicates
 from kimivl.curate.ocr import digits, words
 from kimivl.curate.photo import photos
+from kimivl.curate.reason import sources as reason
 from kimivl.curate.records import stable_hash
 from kimivl.curate.scene import shapes
 from kimivl.curate.text import docs, library, recall
@@ -52,6 +53,7 @@ GROUPS = (
     Group("scenes", 9, shapes.SOURCES, shapes.build, ("pillow", "numpy")),
     Group("photos", 2, photos.SOURCES, photos.build, ("scikit-image", "scikit-learn", "pillow", "numpy")),
     Group("clips", 3, clips.SOURCES, clips.build, ("pillow", "numpy")),
+    Group("reason", 1, reason.SOURCES, reason.build, ("matplotlib", "pillow", "numpy")),
 )
 
 

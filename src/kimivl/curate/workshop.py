@@ -92,6 +92,11 @@ class Workshop:
         with self._writing(source, f"{split}.jsonl") as path:
             path.write_text(text, encoding="utf-8")
 
+    def write_counts(self, source: str, counts: dict[str, Any]) -> None:
+        """Write `<source>/counts.json`: what a person wants to know about how the source came to be."""
+        with self._writing(source, "counts.json") as path:
+            path.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+
     def publish(self, sources: Sequence[str]) -> None:
         """Move the finished sources into `root`, replacing older builds of the same name."""
         built = {path.name for path in self._folder.iterdir()}

@@ -1,6 +1,7 @@
 """Line charts as SVG text: small, calm, without any library or script.
 
-What it is: `line_chart`, with bands for stages, linear or logarithmic axes, and one point per bucket of steps.
+What it is: `line_chart`, with bands for stages, linear or logarithmic axes, intervals around lines, and one point per bucket of
+steps.
 What it is not: legends, which are HTML beside the chart so that they wrap on a phone (`page.py`).
 Texts are sized for a chart of 460 units across, which is about its width in pixels on a page.
 """
@@ -16,7 +17,7 @@ LETTER = 7.0  # mean width of a letter at the charts' text size
 
 @dataclass(frozen=True)
 class Series:
-    """One line: `points` are (x, y) in order of x."""
+    """One line: `points` are (x, y) in order of x. `spread` is an area around it: (x, low, high), in order of x."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -24,6 +25,7 @@ class Series:
     width: float = 1.8
     dash: str = ""
     dots: bool = False
+    spread: Sequence[tuple[float, float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,13 @@ def line_chart(
     log_x: bool = False,
     log_y: bool = False,
     y_low: float | None = None,
+    x_ticks: Sequence[tuple[float, str]] = (),
 ) -> str:
     """An `<svg>` element.
 
     Args:
         y_low: where the y axis begins; a little below the lowest point unless given.
+        x_ticks: places and labels of the x axis; round numbers unless given.
     Raises: ValueError if no series has a point.
     """
     points = [point for one in series for point in one.points]
@@ -75,9 +79,11 @@ def line_chart(
     width, height = size
     bounds = _range([x for x, _ in points] + [edge for band in bands for edge in (band.start, band.end)], log_x, exact=not log_x)
     x_axis = Axis(*bounds, LEFT, width - LEFT - RIGHT, log_x)
-    low, high = _range([y for _, y in points], log_y)
+    low, high = _range([y for _, y in points] + [edge for one in series for _, *edges in one.spread for edge in edges], log_y)
     y_axis = Axis(low if y_low is None else y_low, high, height - BOTTOM, -(height - TOP - BOTTOM), log_y)
-    parts = [*_bands(bands, x_axis, height), *_grid(x_axis, y_axis, size), *_labels(x_label, y_label, size)]
+    ticks = x_ticks or [(tick, short(tick)) for tick in x_axis.ticks()]
+    parts = [*_bands(bands, x_axis, height), *_grid(x_axis, y_axis, ticks, size), *_labels(x_label, y_label, size)]
+    parts += [_spread(one, x_axis, y_axis) for one in series if one.spread]
     parts += [_line(one, x_axis, y_axis) for one in series if one.points]
     label = escape(f"{y_label} over {x_label}: {', '.join(one.name for one in series)}")
     return f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
@@ -137,17 +143,17 @@ def _bands(bands: Sequence[Band], x_axis: Axis, height: float) -> list[str]:
     return parts
 
 
-def _grid(x_axis: Axis, y_axis: Axis, size: tuple[float, float]) -> list[str]:
+def _grid(x_axis: Axis, y_axis: Axis, x_ticks: Sequence[tuple[float, str]], size: tuple[float, float]) -> list[str]:
     width, height = size
     parts = []
     for tick in y_axis.ticks():
         y = y_axis.place(tick)
         parts.append(f'<line class="grid" x1="{LEFT:g}" x2="{width - RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick y" x="{LEFT - 5:g}" y="{y + 3.5:.1f}">{short(tick)}</text>')
-    for tick in x_axis.ticks():
+    for tick, label in x_ticks:
         x = min(max(x_axis.place(tick), LEFT), width - RIGHT)
         anchor = "end" if x > width - RIGHT - 8 else "middle"
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - BOTTOM + 14:g}" text-anchor="{anchor}">{short(tick)}</text>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - BOTTOM + 14:g}" text-anchor="{anchor}">{escape(label)}</text>')
     parts.append(f'<line class="axis" x1="{LEFT:g}" x2="{width - RIGHT:g}" y1="{height - BOTTOM:g}" y2="{height - BOTTOM:g}"/>')
     return parts
 
@@ -159,6 +165,14 @@ def _labels(x_label: str, y_label: str, size: tuple[float, float]) -> list[str]:
         f'<text class="label" x="{(LEFT + width - RIGHT) / 2:g}" y="{height - 5:g}">{escape(x_label)}</text>',
         f'<text class="label" transform="rotate(-90)" x="{-middle:g}" y="11">{escape(y_label)}</text>',
     ]
+
+
+def _spread(series: Series, x_axis: Axis, y_axis: Axis) -> str:
+    """The area between both edges: along the upper one, and back along the lower one."""
+    upper = [(x, high) for x, _, high in series.spread]
+    lower = [(x, low) for x, low, _ in series.spread]
+    corners = " ".join(f"{x_axis.place(x):.1f},{y_axis.place(y):.1f}" for x, y in [*upper, *reversed(lower)])
+    return f'<path class="spread" d="M{corners}Z" fill="{series.color}" fill-opacity="0.14"/>'
 
 
 def _line(series: Series, x_axis: Axis, y_axis: Axis) -> str:

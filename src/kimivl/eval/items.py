@@ -29,12 +29,14 @@ class Item:
     truth: str
     images: tuple[Path, ...]
     outline: tuple[Point, ...] | None = None  # of what is to be pointed at
+    family: str = ""  # the kind of problem
+    difficulty: int | None = None  # the problem's size, comparable within its family
 
 
 def load_items(root: Path, source: str, split: str) -> list[Item]:
     """All questions of `<root>/<source>/<split>.jsonl`, in file order.
 
-    Raises: ValueError naming the record that asks nothing, or has no true answer.
+    Raises: ValueError naming the record that asks nothing, has no true answer, or whose family or difficulty is none.
     """
     records = Source(root, source, split)
     return [_item(records[row], records.path) for row in range(len(records))]
@@ -51,7 +53,16 @@ def _item(sample: Sample, path: Path) -> Item:
     files = [part.image for message in prompt for part in message.parts if isinstance(part, ImagePart)]
     images = tuple(file for file in files if isinstance(file, Path))
     corners = tuple((x, y) for x, y in outline) if outline else None
-    return Item(sample.id, prompt, _question(prompt[-1]), sample.meta["answer"], images, corners)
+    family, difficulty = _kind(sample, where)
+    return Item(sample.id, prompt, _question(prompt[-1]), sample.meta["answer"], images, corners, family, difficulty)
+
+
+def _kind(sample: Sample, where: str) -> tuple[str, int | None]:
+    """The problem's family and size, where the record tells them."""
+    family, difficulty = sample.meta.get("family", ""), sample.meta.get("difficulty")
+    if not isinstance(family, str) or not (difficulty is None or isinstance(difficulty, int)):
+        raise ValueError(f'{where}: "family" is a name and "difficulty" a whole number, not {family!r} and {difficulty!r}')
+    return family, difficulty
 
 
 def _question(message: Message) -> str:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from kimivl.processor.messages import Message, Part, TextPart
 
 OPEN, CLOSE = "◁think▷", "◁/think▷"
+WAIT = "wait"  # the line with which a thought takes back what it said; our word, no marker of the released model
 
 
 def split_thought(text: str) -> tuple[str, str]:

@@ -6,7 +6,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from kimivl.curate.reason.charts import TALLEST, UNIT, charts
+from kimivl.curate.duplicates import LINE_CHARS
+from kimivl.curate.reason.charts import BASE, UNIT, charts
 from kimivl.curate.reason.paths import COLUMNS, MOVES, paths
 from kimivl.curate.reason.problem import SIDE, Problem
 from kimivl.curate.reason.search import _drawn_numbers, search
@@ -29,7 +30,7 @@ def worked_out(problem: Problem, solution) -> str:
     """The answer that a thought's readings lead to, worked out by other means than the builder's."""
     written = lines(solution)
     if problem.family == "totals":
-        return str(sum(int(line.split()[1]) for line in written) % 10)
+        return str(sum(int(line[1]) for line in written) % 10)
     if problem.family == "paths":
         column, row = COLUMNS.index(solution.steps[0].text[-2]), int(solution.steps[0].text[-1])
         for line in written:
@@ -37,7 +38,7 @@ def worked_out(problem: Problem, solution) -> str:
             column, row = column + dx, row + dy
         return f"{COLUMNS[column]}{row}"
     if problem.family == "charts":
-        heights = {name: int(height) for name, height in (line.split() for line in written[:-1])}
+        heights = {line[0]: int(line[1:]) for line in written[:-1]}
         if "taller is the tallest" in problem.question:
             return str(max(heights.values()) - min(heights.values()))
         if match := re.search(r"What is (.) plus (.)\?", problem.question):
@@ -76,9 +77,48 @@ def test_same_randomness_same_problem(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_pictures_fit_whole_merged_patches_or_are_padded_a_little(family):
+def test_pictures_fit_whole_merged_patches(family):
     width, height = drawn(family, 0).picture.size
-    assert width % 16 == 0 and height <= 112
+    assert width % 16 == height % 16 == 0 and max(width, height) <= 112
+
+
+def shown(problem: Problem) -> list[str]:
+    """What the lines of a right thought read off the picture, in no order."""
+    written = lines(problem.solution)
+    if problem.family == "totals":
+        return sorted(line.split()[0] for line in written)
+    if problem.family == "charts":
+        return [line[1:] for line in written[:-1]]
+    return sorted({number for line in written[::2] for number in re.findall(r"\d+", line)[:2]})
+
+
+@pytest.mark.parametrize("family", ["totals", "charts", "search"])
+def test_the_content_is_what_a_right_thought_reads(family):
+    for number in range(30):
+        problem = drawn(family, number)
+        content = problem.content.split()
+        if family == "search":  # the pairs up to the right one need not name every number
+            assert set(shown(problem)) <= set(content) and len(set(content)) == problem.difficulty
+        else:
+            assert shown(problem) == (content if family == "charts" else sorted(content))
+        assert problem.key == f"{family}/{problem.content}/{problem.question}"
+
+
+def test_the_content_of_a_path_leads_to_its_answer():
+    for number in range(30):
+        problem = drawn("paths", number)
+        start, *moves = problem.content.split()
+        column, row = COLUMNS.index(start[0]), int(start[1]) - 1
+        for _ in range(problem.difficulty):
+            dx, dy = MOVES[moves[5 * row + column]]
+            column, row = column + dx, row + dy
+        assert len(moves) == 25 and f"{COLUMNS[column]}{row + 1}" == problem.solution.answer
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_questions_are_short_enough_to_repeat_by_design(family):
+    """Longer lines of text that train and test share stop a build."""
+    assert all(len(drawn(family, number).question) < LINE_CHARS for number in range(40))
 
 
 def test_a_total_names_every_tile_once_in_order():
@@ -92,10 +132,10 @@ def test_the_bars_of_a_chart_are_as_tall_as_they_are_read():
     """Rows of a bar's middle column that are far from the light ground, down to the base line."""
     for number in range(20):
         problem = drawn("charts", number)
-        pixels = np.asarray(problem.picture).astype(int)[: UNIT * (TALLEST + 1)]
+        pixels = np.asarray(problem.picture).astype(int)[: BASE + 1]
         for place, line in enumerate(lines(problem.solution)[:-1]):
             dark = (pixels[:, place * SIDE + SIDE // 2].min(-1) < 185).sum()
-            assert round(dark / UNIT) == int(line.split()[1])
+            assert round(dark / UNIT) == int(line[1:])
 
 
 def test_the_marked_field_of_a_path_is_its_start():

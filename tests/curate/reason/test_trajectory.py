@@ -3,16 +3,19 @@
 import numpy as np
 import pytest
 
+from kimivl.curate.reason.charts import charts
+from kimivl.curate.reason.paths import paths
+from kimivl.curate.reason.search import search
 from kimivl.curate.reason.totals import totals
-from kimivl.curate.reason.trajectory import WAIT, Habits, trajectory
+from kimivl.curate.reason.trajectory import Habits, follows, solver, trajectory
 from kimivl.curate.records import rng_for
-from kimivl.processor.thoughts import split_thought
+from kimivl.processor.thoughts import WAIT, split_thought
 
 PROBLEM = totals(rng_for(0, "totals"), 8)
 
 
-def written(parts, learned_only=False) -> str:
-    return "".join(part["text"] for part in parts if part.get("learned", True) or not learned_only)
+def written(thought, learned_only=False) -> str:
+    return "".join(part["text"] for part in thought.parts if part.get("learned", True) or not learned_only)
 
 
 def test_without_slips_it_is_the_solution():
@@ -21,19 +24,19 @@ def test_without_slips_it_is_the_solution():
 
 
 def test_a_slip_is_followed_by_its_mending_and_is_no_target():
-    parts = trajectory(PROBLEM, Habits(slips=1), rng_for(0, "x"))
-    planted = [part["text"].strip() for part in parts if not part.get("learned", True)]
+    thought = trajectory(PROBLEM, Habits(slips=1), rng_for(0, "x"))
+    planted = [part["text"].strip() for part in thought.parts if not part.get("learned", True)]
     work = [step for step in PROBLEM.solution.steps if step.slips]
     assert len(planted) == len(work) and all(slip in step.slips for slip, step in zip(planted, work))
-    lines = split_thought(written(parts, learned_only=True))[0].splitlines()
+    lines = split_thought(written(thought, learned_only=True))[0].splitlines()
     assert lines == [PROBLEM.solution.steps[0].text, *(line for step in work for line in (WAIT, step.text))]
 
 
 def test_slips_come_at_their_share():
     planted = total = 0
     for number in range(200):
-        parts = trajectory(PROBLEM, Habits(slips=0.2), rng_for(0, "share", number))
-        planted += sum(not part.get("learned", True) for part in parts)
+        thought = trajectory(PROBLEM, Habits(slips=0.2), rng_for(0, "share", number))
+        planted += sum(not part.get("learned", True) for part in thought.parts)
         total += 8
     assert planted / total == pytest.approx(0.2, abs=4 * (0.2 * 0.8 / total) ** 0.5)
 
@@ -41,8 +44,10 @@ def test_slips_come_at_their_share():
 def test_what_breaks_off_keeps_its_beginning_and_the_true_answer():
     lengths = set()
     for number in range(60):
-        thought, answer = split_thought(written(trajectory(PROBLEM, Habits(slips=0, truncated=1), rng_for(0, "cut", number))))
+        cut = trajectory(PROBLEM, Habits(slips=0, truncated=1), rng_for(0, "cut", number))
+        thought, answer = split_thought(written(cut))
         lines = thought.splitlines()
+        assert cut.notes == {"truncated": len(lines) < 9}
         assert lines == [step.text for step in PROBLEM.solution.steps][: len(lines)] and answer == PROBLEM.solution.answer
         lengths.add(len(lines))
     assert lengths == set(range(1, 10))
@@ -51,7 +56,28 @@ def test_what_breaks_off_keeps_its_beginning_and_the_true_answer():
 def test_a_careless_thought_ends_where_its_reading_leads():
     for number in range(30):
         thought, answer = split_thought(written(trajectory(PROBLEM, Habits(slips=0, careless=1), rng_for(0, "c", number))))
-        assert str(sum(int(line.split()[1]) for line in thought.splitlines()[1:]) % 10) == answer != PROBLEM.solution.answer
+        assert str(sum(int(line[1]) for line in thought.splitlines()[1:]) % 10) == answer != PROBLEM.solution.answer
+
+
+@pytest.mark.parametrize(("draw", "size"), [(totals, 6), (paths, 6), (charts, 5), (search, 5)])
+def test_a_careless_thought_is_told_from_a_right_one_even_where_it_ends_right(draw, size):
+    lucky = 0
+    for number in range(60):
+        problem = draw(rng_for(0, "follows", number), size)
+        right, careless = (
+            trajectory(problem, Habits(slips=0.3, careless=share, truncated=0.2), rng_for(1, "follows", number))
+            for share in (0, 1)
+        )
+        assert follows(problem, right)
+        if not careless.notes["truncated"]:
+            assert not follows(problem, careless)
+            lucky += split_thought(written(careless))[1] == problem.solution.answer
+    assert (lucky > 5) == (draw in (charts, search))
+
+
+def test_a_solver_tries_as_often_as_it_is_asked_to():
+    tries = solver(Habits(slips=0.5))(PROBLEM, 5, rng_for(0, "solver"))
+    assert len(tries) == 5 and len({written(thought) for thought in tries}) > 1
 
 
 def test_shares_that_are_none_are_refused():

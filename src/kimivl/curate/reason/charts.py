@@ -1,6 +1,7 @@
 """Charts: read every bar first, then compute: the spread, the sum of two bars, how many are above a value."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -8,6 +9,7 @@ from PIL import Image, ImageDraw
 from kimivl.curate.reason.problem import SIDE, Problem, Solution, Step, misread, noisy, tile
 
 UNIT, TALLEST = 5, 9  # pixels of a unit of height, units of the tallest bar
+BASE = 3 * SIDE - 1  # the row of pixels that bars stand on: they and their names fill whole tiles
 NAMES = "abcdefgh"
 Compute = Callable[[list[int]], tuple[str, int]]  # heights → (the sum in words, its value)
 
@@ -23,7 +25,9 @@ def charts(rng: np.random.Generator, bars: int) -> Problem:
         place = int(rng.integers(bars))
         return _solved(misread(heights, place, _off(heights[place], rng)), compute, rng)
 
-    return Problem("charts", _drawn(heights, rng), question, bars, _solved(heights, compute, rng), careless)
+    content = " ".join(map(str, heights))
+    draw = partial(_drawn, heights, rng.spawn(1)[0])
+    return Problem("charts", draw, question, content, bars, _solved(heights, compute, rng), careless)
 
 
 def _asked(bars: int, rng: np.random.Generator) -> tuple[str, Compute]:
@@ -31,10 +35,10 @@ def _asked(bars: int, rng: np.random.Generator) -> tuple[str, Compute]:
     limit = int(rng.integers(2, TALLEST))
 
     def spread(heights: list[int]) -> tuple[str, int]:
-        return f"{max(heights)} - {min(heights)}", max(heights) - min(heights)
+        return f"{max(heights)}-{min(heights)}", max(heights) - min(heights)
 
     def total(heights: list[int]) -> tuple[str, int]:
-        return f"{heights[first]} + {heights[second]}", heights[first] + heights[second]
+        return f"{heights[first]}+{heights[second]}", heights[first] + heights[second]
 
     def above(heights: list[int]) -> tuple[str, int]:
         names = [name for name, height in zip(NAMES, heights) if height > limit]
@@ -49,10 +53,10 @@ def _asked(bars: int, rng: np.random.Generator) -> tuple[str, Compute]:
 
 
 def _solved(heights: list[int], compute: Compute, rng: np.random.Generator) -> Solution:
-    steps = [Step("plan", f"read {len(heights)} bars")]
-    steps += [Step("work", f"{name} {height}", (f"{name} {_off(height, rng)}",)) for name, height in zip(NAMES, heights)]
+    steps = [Step("plan", f"{len(heights)} bars")]
+    steps += [Step("work", f"{name}{height}", (f"{name}{_off(height, rng)}",)) for name, height in zip(NAMES, heights)]
     words, value = compute(heights)
-    return Solution((*steps, Step("work", f"{words} = {value}", (f"{words} = {value + 1}",))), str(value))
+    return Solution((*steps, Step("work", f"{words}={value}", (f"{words}={value + 1}",))), str(value))
 
 
 def _off(height: int, rng: np.random.Generator) -> int:
@@ -62,15 +66,13 @@ def _off(height: int, rng: np.random.Generator) -> int:
 
 def _drawn(heights: list[int], rng: np.random.Generator) -> Image.Image:
     """Bars on a scale with a line at every unit, their names below."""
-    bottom = UNIT * (TALLEST + 1)
-    picture = Image.new("RGB", (SIDE * len(heights), bottom + 3 + SIDE), (250, 250, 250))
+    picture = Image.new("RGB", (SIDE * len(heights), BASE + 1 + SIDE), (250, 250, 250))
     draw = ImageDraw.Draw(picture)
     for unit in range(TALLEST + 1):
-        draw.line([(0, bottom - unit * UNIT), (picture.width, bottom - unit * UNIT)], fill=(205, 205, 205))
+        draw.line([(0, BASE - unit * UNIT), (picture.width, BASE - unit * UNIT)], fill=(205, 205, 205))
     for place, height in enumerate(heights):
         color = tuple(rng.integers(30, 170, 3).tolist())
-        draw.rectangle([place * SIDE + 3, bottom - height * UNIT, (place + 1) * SIDE - 4, bottom], fill=color)
-    picture = noisy(picture, rng)
+        draw.rectangle([place * SIDE + 3, BASE - height * UNIT, (place + 1) * SIDE - 4, BASE], fill=color)
     for place in range(len(heights)):
-        picture.paste(tile(NAMES[place], rng), (place * SIDE, bottom + 3))
-    return picture
+        picture.paste(tile(NAMES[place], rng), (place * SIDE, BASE + 1))
+    return noisy(picture, rng)

@@ -3,10 +3,12 @@
 Fields are named by column and row, "c2". The picture has a margin with these names, so that nothing must be counted.
 """
 
+from functools import partial
+
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kimivl.curate.reason.problem import SIDE, Problem, Solution, Step, laid_out, noisy, tile
+from kimivl.curate.reason.problem import SIDE, Problem, Solution, Step, laid_out, tile
 
 COLUMNS = "abcdefg"
 MOVES = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
@@ -28,8 +30,10 @@ def paths(rng: np.random.Generator, hops: int, size: int = 5) -> Problem:
         misread[row][column] = _inward(column, row, size, rng, but=grid[row][column])
         return _solved(misread, start, hops, rng)
 
-    question = f"Start at the gray field and follow the arrows for {hops} hops. Which field do you reach?"
-    return Problem("paths", _drawn(grid, start, rng), question, hops, _solved(grid, start, hops, rng), careless)
+    question = f"Follow {hops} arrows from the gray field. Which field is it?"
+    draw = partial(_drawn, grid, start, rng.spawn(1)[0])
+    content = f"{_name(*start)} {' '.join(move for line in grid for move in line)}"
+    return Problem("paths", draw, question, content, hops, _solved(grid, start, hops, rng), careless)
 
 
 def _fields(grid: list[list[str]], start: tuple[int, int], hops: int) -> list[tuple[int, int]]:
@@ -43,7 +47,7 @@ def _fields(grid: list[list[str]], start: tuple[int, int], hops: int) -> list[tu
 
 def _solved(grid: list[list[str]], start: tuple[int, int], hops: int, rng: np.random.Generator) -> Solution:
     fields = _fields(grid, start, hops)
-    steps = [Step("plan", f"{hops} hops from {_name(*start)}")]
+    steps = [Step("plan", f"{hops} from {_name(*start)}")]
     for (column, row), reached in zip(fields, fields[1:]):
         slip = _inward(column, row, len(grid), rng, but=grid[row][column])
         missed = _name(column + MOVES[slip][0], row + MOVES[slip][1])
@@ -68,15 +72,16 @@ def _drawn(grid: list[list[str]], start: tuple[int, int], rng: np.random.Generat
         [tile(str(row + 1), rng), *(_arrow(move, (column, row) == start, rng) for column, move in enumerate(line))]
         for row, line in enumerate(grid)
     ]
-    return laid_out([head, *rows])
+    return laid_out([head, *rows], rng)
 
 
 def _arrow(move: str, marked: bool, rng: np.random.Generator) -> Image.Image:
     picture = Image.new("RGB", (SIDE, SIDE), (170, 170, 170) if marked else (250, 250, 250))
     dx, dy = MOVES[move]
-    middle = np.array([SIDE / 2, SIDE / 2]) + rng.uniform(-0.7, 0.7, 2)
-    along, across = np.array([dx, dy]) * SIDE * 0.36, np.array([-dy, dx]) * SIDE * 0.26
+    x, y = (SIDE / 2 + rng.uniform(-0.7, 0.7, 2)).tolist()
+    length, width = 0.36 * SIDE, 0.26 * SIDE  # of the head, which is half of the arrow
     draw = ImageDraw.Draw(picture)
-    draw.line([tuple((middle - along).tolist()), tuple(middle.tolist())], fill=(20, 20, 20), width=2)
-    draw.polygon([tuple(corner.tolist()) for corner in (middle + along, middle + across, middle - across)], fill=(20, 20, 20))
-    return noisy(picture, rng)
+    draw.line([(x - dx * length, y - dy * length), (x, y)], fill=(20, 20, 20), width=2)
+    head = [(x + dx * length, y + dy * length), (x - dy * width, y + dx * width), (x + dy * width, y - dx * width)]
+    draw.polygon(head, fill=(20, 20, 20))
+    return picture

@@ -7,6 +7,7 @@ What it is not: the wording of a thought (`trajectory.py`). The families of prob
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -42,41 +43,53 @@ class Solution:
 
 @dataclass(frozen=True)
 class Problem:
-    """`difficulty` is the size of the problem: tiles, hops or bars.
+    """`content` says exactly what the picture shows, without its noise: two problems of a family with the same content and the
+    same question are one problem, however they are drawn. `difficulty` is the size of the problem: tiles, hops or bars.
 
     `careless(rng)`: the solution of someone who misreads one thing of the picture and goes on from there without noticing.
     """
 
     family: str
-    picture: Image.Image
+    draw: Callable[[], Image.Image]
     question: str
+    content: str
     difficulty: int
     solution: Solution
     careless: Callable[[np.random.Generator], Solution]
 
+    @cached_property
+    def picture(self) -> Image.Image:
+        """Drawn when it is first asked for: most of the work, and often the content is enough."""
+        return self.draw()
+
+    @property
+    def key(self) -> str:
+        """Tells problems apart: "family/content/question"."""
+        return f"{self.family}/{self.content}/{self.question}"
+
 
 def tile(letters: str, rng: np.random.Generator) -> Image.Image:
-    """Dark letters on a light square, a little off its middle, with noise."""
-    ground, ink = (tuple(rng.integers(low, high, 3).tolist()) for low, high in ((220, 256), (0, 70)))
-    picture = Image.new("RGB", (SIDE, SIDE), ground)
-    middle = np.array([SIDE / 2, SIDE / 2]) + rng.uniform(-1, 1, 2)
-    ImageDraw.Draw(picture).text(tuple(middle.tolist()), letters, fill=ink, font=font("DejaVuSans-Bold", 12), anchor="mm")
-    return noisy(picture, rng)
+    """Dark letters on a light square, a little off its middle."""
+    *ground, red, green, blue = rng.integers((220, 220, 220, 0, 0, 0), (256, 256, 256, 70, 70, 70)).tolist()
+    picture = Image.new("RGB", (SIDE, SIDE), tuple(ground))
+    x, y = (SIDE / 2 + rng.uniform(-1, 1, 2)).tolist()
+    ImageDraw.Draw(picture).text((x, y), letters, fill=(red, green, blue), font=font("DejaVuSans-Bold", 12), anchor="mm")
+    return picture
 
 
 def noisy(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     """The picture with normal noise on every value."""
-    values = np.asarray(picture) + rng.normal(0, NOISE, (picture.height, picture.width, 3))
+    values = rng.standard_normal((picture.height, picture.width, 3), np.float32) * np.float32(NOISE) + np.asarray(picture)
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 
-def laid_out(tiles: list[list[Image.Image]]) -> Image.Image:
-    """Rows of tiles as one picture."""
+def laid_out(tiles: list[list[Image.Image]], rng: np.random.Generator) -> Image.Image:
+    """Rows of tiles as one picture, with noise."""
     picture = Image.new("RGB", (SIDE * len(tiles[0]), SIDE * len(tiles)))
     for row, line in enumerate(tiles):
         for column, one in enumerate(line):
             picture.paste(one, (column * SIDE, row * SIDE))
-    return picture
+    return noisy(picture, rng)
 
 
 def misread(values: list[int], place: int, value: int) -> list[int]:

@@ -6,6 +6,7 @@ How many trials it takes is luck, so thoughts have many lengths, and a longer bu
 from itertools import combinations
 
 import numpy as np
+from PIL import Image
 
 from kimivl.curate.reason.problem import Problem, Solution, Step, laid_out, misread, tile
 
@@ -26,19 +27,24 @@ def search(rng: np.random.Generator, count: int) -> Problem:
         place = int(rng.integers(count))
         return _solved(misread(numbers, place, numbers[place] % LARGEST + 1), target, rng)
 
-    picture = laid_out([[tile(str(number), rng) for number in numbers]])
+    brush = rng.spawn(1)[0]
+
+    def draw() -> Image.Image:
+        return laid_out([[tile(str(number), brush) for number in numbers]], brush)
+
     question = f"Which two numbers add up to {target}? Say the smaller one first."
-    return Problem("search", picture, question, count, solution, careless)
+    content = " ".join(map(str, numbers))
+    return Problem("search", draw, question, content, count, solution, careless)
 
 
 def _solved(numbers: list[int], target: int, rng: np.random.Generator) -> Solution:
     """Pairs in any order until one fits; who has misread a number may find none, and answers with the last pair."""
     pairs = list(combinations(numbers, 2))
-    steps = [Step("plan", f"which two make {target}")]
+    steps = [Step("plan", f"make {target}")]
     for place in rng.permutation(len(pairs)):
         low, high = sorted(pairs[place])
         total = low + high
-        steps.append(Step("explore", f"{low} + {high} = {total}", (f"{low} + {high} = {total + 1}",)))
+        steps.append(Step("explore", f"{low}+{high}={total}", (f"{low}+{high}={total + 1}",)))
         steps.append(Step("evaluate", "yes" if total == target else "no"))
         if total == target:
             break

@@ -1,22 +1,26 @@
 """A thought in words: plan, work, trials and judgements, sometimes a slip that is noticed and mended, then the answer.
 
-What it is: `trajectory`, the answer to a problem as the parts of a chat turn, and `Habits`, how often a solver slips.
+What it is: `trajectory`, the answer to a problem as the parts of a chat turn, and `Habits`, how often a solver slips; `solver`, a
+generator of such answers, and `follows`, the judge of whether one is free of carelessness.
 Why slips: a thought that never errs teaches nothing about errors. A planted slip is read and not learned; what is learned is to
 notice it ("wait") and to write the right line. Careless thoughts are kept in a small share on purpose, so that reinforcement
 learning finds something to repair. To drop them, verifying the answer is not enough: a misread bar or tile need not matter, and
-in charts and search more than half of them end right all the same.
+in charts and search more than half of them end right all the same. Hence `follows`.
 Facts: the four behaviours are the paper's (§2.4): planning, evaluation, reflection, exploration.
 """
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from kimivl.curate.reason.problem import Problem, Step
+from kimivl.curate.reason.thought import Thought
 from kimivl.curate.records import Part, text
-from kimivl.processor.thoughts import CLOSE, OPEN
+from kimivl.processor.thoughts import CLOSE, OPEN, WAIT, split_thought
 
-WAIT = "wait"
+_WORD = re.compile(r"( ?[a-z]{2,})")
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,11 @@ class Habits:
             raise ValueError(f"shares lie from 0 to 1: {self}")
 
 
-def trajectory(problem: Problem, habits: Habits, rng: np.random.Generator) -> list[Part]:
-    """'◁think▷ line, line … ◁/think▷ answer' as parts. Lines are spelled, so that every digit is a token of its own."""
+def trajectory(problem: Problem, habits: Habits, rng: np.random.Generator) -> Thought:
+    """'◁think▷ line, line … ◁/think▷ answer'. All but whole words is spelled, so that every digit is a token of its own.
+
+    Its notes say whether it is `truncated`: whether lines are missing at its end.
+    """
     solution = problem.careless(rng) if rng.random() < habits.careless else problem.solution
     steps = solution.steps
     if rng.random() < habits.truncated:
@@ -49,11 +56,29 @@ def trajectory(problem: Problem, habits: Habits, rng: np.random.Generator) -> li
     parts = [text(OPEN)]
     for step in steps:
         parts += _line(step, habits, rng)
-    return [*parts, text(CLOSE), text(solution.answer, spelled=True)]
+    parts += [text(CLOSE), text(solution.answer, spelled=True)]
+    return Thought(tuple(parts), notes={"truncated": len(steps) < len(solution.steps)})
+
+
+def solver(habits: Habits) -> Callable[[Problem, int, np.random.Generator], list[Thought]]:
+    """A generator that solves problems with these habits, each try for itself."""
+    return lambda problem, tries, rng: [trajectory(problem, habits, rng) for _ in range(tries)]
+
+
+def follows(problem: Problem, thought: Thought) -> bool:
+    """Whether its lines are those of the problem's solution from the first on, when slips that were mended are taken out."""
+    learned = "".join(part["text"] for part in thought.parts if part.get("learned", True))
+    lines = [line for line in split_thought(learned)[0].splitlines() if line != WAIT]
+    return lines == [step.text for step in problem.solution.steps[: len(lines)]]
 
 
 def _line(step: Step, habits: Habits, rng: np.random.Generator) -> list[Part]:
     if not step.slips or rng.random() >= habits.slips:
-        return [text(f"{step.text}\n", spelled=True)]
+        return _spelled(f"{step.text}\n")
     slip = step.slips[int(rng.integers(len(step.slips)))]
-    return [{**text(f"{slip} ", spelled=True), "learned": False}, text(f"{WAIT}\n{step.text}\n", spelled=True)]
+    planted = [{**part, "learned": False} for part in _spelled(f"{slip} ")]
+    return [*planted, *_spelled(f"{WAIT}\n{step.text}\n")]
+
+
+def _spelled(line: str) -> list[Part]:
+    return [text(piece, spelled=not _WORD.fullmatch(piece)) for piece in _WORD.split(line) if piece]
