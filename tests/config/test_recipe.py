@@ -118,9 +118,9 @@ def test_anchors_live_under_definitions(tmp_path):
         ({"imports": {"x": {"kind": "siglip", "foldr": "a", "folder": "b"}}}, "imports.x.foldr: .* did you mean 'folder'"),
         ({"evaluation": {"needel": {}}}, "evaluation.needel: unknown key; did you mean 'needle'"),
         ({"held_out_text": {"source": "text", "zzz": 1}}, "zzz: unknown key; known keys: every, samples, source, split"),
-        (with_stage("text", steps=0), "stages.0.steps: Input should be greater than 0 .got 0."),
+        (with_stage("text", steps=0), "stages.0: a stage of kind 'text' needs steps"),
         (with_stage("text", kind="jiont"), "stages.0.kind: Input should be 'text', 'vit'.*got 'jiont'"),
-        (with_stage("text", schedule=[]), "stages.0.schedule: .*at least 1 item"),
+        (with_stage("text", schedule=[]), "stages.0: a stage of kind 'text' needs schedule"),
         (with_stage("text", pack_tokens=63), "stages.0: pack_tokens 63 is below context 64: the longest sample must fit"),
         (with_stage("text", mixture=[]), "stages.0: mixture must begin with a point at 0"),
         (with_stage("text", mixture=[{"at": 0.5, "weights": {"a": 1}}]), "stages.0: mixture must begin with a point at 0"),
@@ -211,8 +211,11 @@ def test_a_stage_and_a_recipe_name_the_data_that_they_read(load):
 
 
 def test_a_missing_key_is_named_without_printing_the_whole_section(load):
-    faulty = [{key: value for key, value in stage("text", "text").items() if key != "steps"}]
-    with pytest.raises(ConfigError, match=r"\n  stages\.0\.steps: this key is missing$"):
+    faulty = [{key: value for key, value in stage("text", "text").items() if key != "kind"}]
+    with pytest.raises(ConfigError, match=r"\n  stages\.0\.kind: this key is missing$"):
+        load({"stages": faulty})
+    faulty = [{key: value for key, value in stage("text", "text").items() if key not in ("steps", "schedule")}]
+    with pytest.raises(ConfigError, match=r"\n  stages\.0: a stage of kind 'text' needs steps, schedule$"):
         load({"stages": faulty})
 
 
@@ -263,7 +266,7 @@ def test_every_fault_is_told_at_once(load):
         ({"evaluation": {"muon_vs_adamw": COMPARISON | {"stage": "align"}}}, "'align', where the language model does not move"),
         (
             {"stages": recipe()["stages"][:3], "evaluation": {"benchmarks": [BENCHMARK]}},
-            "benchmarks ask the last stage's model, but 'vit' has no language model",
+            "the last stage, which benchmarks ask, is 'vit', but the stages with a language model are: text",
         ),
     ],
 )
@@ -284,6 +287,79 @@ def test_a_reference_that_cannot_work_is_refused_before_anything_trains(load, ch
 def test_weights_may_come_from_stages_imports_or_nowhere(load, changes):
     align = load(with_stage("align", **changes)).stage("align")
     assert {"language": align.language, "vision": align.vision} == changes
+
+
+# Stages that shorten thoughts
+
+
+def long2short(**changes: Any) -> list[dict[str, Any]]:
+    """After `joint`: its average with `text`, its responses, and what learns from them; `changes` of stages by name."""
+    start = {"language": "joint", "vision": "joint"}
+    stages = [
+        {"name": "mean", "kind": "average", "average": ["joint", "text"]},
+        {
+            "name": "tries", "kind": "sample", "context": 64, "mixture": [{"weights": {"problems": 1}}],
+            "sample": {"max_tokens": 16}, **start,
+        },
+        stage("shorter", "sft", mixture=[{"weights": {"tries": 1, "text": 1}}], **start),
+        stage("preferred", "dpo", mixture=[{"weights": {"tries": 1}}], dpo={"pairs": 4}, **start),
+    ]  # fmt: skip
+    return [*recipe()["stages"], *(values | changes.get(values["name"], {}) for values in stages)]
+
+
+def test_stages_that_shorten_thoughts_say_only_what_they_need(load):
+    loaded = load({"stages": long2short()})
+    assert (loaded.stage("tries").sample.samples, loaded.stage("preferred").dpo.beta) == (8, 0.1)
+    assert loaded.samplings == ("tries",) and not loaded.stage("mean").trains and not loaded.stage("tries").speaks
+    assert RecipeConfig.model_validate_json(loaded.model_dump_json()) == loaded
+
+
+ONE_SOURCE = [{"weights": {"tries": 1, "text": 1}}]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("mean", {"average": None}, "a stage of kind 'average', and no other, says how under the key average: .stage, stage."),
+        ("mean", {"average": ["joint"]}, "average names at least two stages, each once, got joint"),
+        ("mean", {"average": ["joint", "joint"]}, "average names at least two stages, each once, got joint, joint"),
+        ("mean", {"average": ["joint", "vit"]}, "mean: average names 'vit', which is no earlier stage with a whole model"),
+        ("mean", {"average": ["joint", "decoder"]}, "average names 'decoder', which is no earlier"),
+        ("mean", {"average": ["joint", "kimi_vl"]}, "average names 'kimi_vl', which is no earlier"),
+        ("mean", {"average": ["joint", "shorter"]}, "average names 'shorter', which is no earlier"),
+        ("mean", {"steps": 3, "language": "joint"}, "of kind 'average' does not train and has no use for language, steps"),
+        ("tries", {"sample": {"samples": 1, "max_tokens": 3}}, "sample.samples: Input should be greater than or equal to 2"),
+        ("tries", {"context": 0}, "a stage of kind 'sample' needs context"),
+        ("tries", {"schedule": [{"steps": 1, "start": 0, "end": 0}]}, "'sample' does not train and has no use for schedule"),
+        ("tries", {"mixture": []}, "a sample stage takes its problems from one source, but the mixture names none"),
+        (
+            "tries",
+            {"mixture": ONE_SOURCE},
+            "a sample stage takes its problems from one source, but the mixture names text, tries",
+        ),
+        ("tries", {"dpo": {"pairs": 1}}, "a stage of kind 'dpo', and no other, says how under the key dpo: .pairs: …."),
+        ("shorter", {"language": "tries"}, "stage shorter: language is 'tries', which has no weights for kind 'sft'"),
+        ("preferred", {"mixture": ONE_SOURCE}, "a dpo stage takes its pairs from one source, but the mixture names text, tries"),
+        ("preferred", {"mixture": [{"weights": {"text": 1}}]}, "its pairs come from 'text', which is no earlier sample stage"),
+        ("preferred", {"dpo": {"pairs": 1, "beta": 0}}, "dpo.beta: Input should be greater than 0"),
+        ("tries", {"context": 65}, "stage preferred: raise its context to that of tries, which wrote the responses"),
+        ("preferred", {"pack_tokens": 127}, "pack_tokens 127 is below twice the context 64: a pair must fit a pack"),
+    ],
+)
+def test_a_stage_that_cannot_shorten_thoughts_is_refused(load, name, changes, words):
+    with pytest.raises(ConfigError, match=rf"/recipe\.yaml:\n  .*{words}"):
+        load({"stages": long2short(**{name: changes})})
+
+
+def test_what_was_sampled_is_learned_afterwards_and_never_measured(load):
+    with pytest.raises(ConfigError, match="stage shorter: its mixture names 'tries', a sample stage that comes later"):
+        stages = long2short()
+        load({"stages": [*stages[:-3], stages[-2], stages[-3]]})
+    with pytest.raises(ConfigError, match="evaluation.text_after is 'tries', but the stages with a language model are: .*mean, "):
+        load({"stages": long2short(), "evaluation": {"text_after": "tries"}})
+    compared = {"muon_vs_adamw": {"stage": "preferred", "steps": 2, "rates": [0.1]}}
+    with pytest.raises(ConfigError, match="muon_vs_adamw.stage is 'preferred', which does not learn the next token"):
+        load({"stages": long2short(), "evaluation": compared})
 
 
 # Overrides

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from kimivl.data.batch import PackedBatch
-from kimivl.data.loader import Loader, LoaderState, cut, encode, held_out_packs, load_sources, patch_limit
+from kimivl.data.loader import Loader, LoaderState, cut, encode, held_out_packs, patch_limit
 from kimivl.data.source import Source
 from kimivl.processor.image import ImageError
 
@@ -40,7 +40,7 @@ def make_loader(sources, root, processor, make_stage):
 
     def make_loader(mixture=MOVING, seed=0, **changes) -> Loader:
         stage = make_stage(mixture, **changes)
-        return Loader(stage, load_sources(root, stage), processor, seed)
+        return Loader(stage, {name: Source(root, name) for name in stage.sources}, processor, seed)
 
     return make_loader
 
@@ -130,12 +130,6 @@ def test_a_sources_order_does_not_depend_on_the_others(make_loader):
     beside = samples(make_loader(mixture={"captions": 1, "docs": 2}, steps=20), 20, "captions")
     assert len(beside) > 12 and alone[: len(beside)] == beside
     assert samples(make_loader(mixture={"captions": 1}, steps=20, seed=1), 20, "captions") != alone
-
-
-def test_only_the_sources_of_the_mixture_are_opened(root, sources, make_stage):
-    assert list(load_sources(root, make_stage({"late": 1, "docs": 1}))) == ["late", "docs"]
-    with pytest.raises(FileNotFoundError, match="data source 'nowhere'"):
-        load_sources(root, make_stage([{"weights": {"docs": 1}}, {"at": 0.5, "weights": {"nowhere": 1}}]))
 
 
 def test_the_resolution_rises_at_its_points(make_stage):

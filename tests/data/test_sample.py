@@ -5,8 +5,9 @@ import random
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from kimivl.data.sample import Sample, read_record
+from kimivl.data.sample import Sample, read_record, write_record
 from kimivl.processor.messages import ImagePart, Message, TextPart
 
 FOLDER = Path("folder")
@@ -79,6 +80,23 @@ def test_any_record_survives_reading_and_writing(seed):
             if part["type"] == "text":
                 part.setdefault("spelled", False)
         assert written == record
+        line = write_record(sample, lambda path: path.relative_to(FOLDER).as_posix())
+        assert "\n" not in line and read_record(line, "train.jsonl:1", FOLDER) == sample
+
+
+def test_a_part_may_carry_ids_and_be_only_read():
+    parts = (TextPart("ab", ids=(3, 4)), TextPart("c", learned=False))
+    line = write_record(Sample("w", content=parts), str)
+    assert json.loads(line)["content"][0] == {"type": "text", "text": "ab", "ids": [3, 4]}
+    assert read_record(line, "train.jsonl:1", FOLDER).content == parts
+    for ids in ("34", [3.0], [True], [[3]]):
+        with pytest.raises(ValueError, match=r'\(id w\), part 0: "ids" must be a list of token numbers'):
+            read({"id": "w", "content": [{"type": "text", "text": "ab", "ids": ids}]})
+
+
+def test_a_picture_in_memory_is_not_written():
+    with pytest.raises(ValueError, match="sample w has a picture in memory: save it as a file"):
+        write_record(Sample("w", content=(ImagePart(Image.new("RGB", (2, 2))),)), str)
 
 
 TEXT = {"type": "text", "text": "x"}

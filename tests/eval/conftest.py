@@ -74,7 +74,8 @@ def data(tmp_path_factory) -> Path:
                 outline = draw_square(root, source, name, color, x, y)
             captions.append({"content": [picture(name), text(f"a {color} square")]})
             for asked, answer in (("What color?", color), (f"Is it {color}?", "yes")):
-                colors.append({"messages": question(name, asked, text(answer)), "meta": {"answer": answer}})
+                about = {"answer": answer, "family": "colors", "difficulty": 1}
+                colors.append({"messages": question(name, asked, text(answer)), "meta": about})
             middle = " ".join(f"{(start + end) / 2:.2f}" for start, end in zip(outline[0], outline[2]))
             points.append(
                 {"messages": question(name, "Point to it.", spelled(middle)), "meta": {"answer": middle, "outline": outline}}
@@ -106,6 +107,9 @@ def stage(name: str, kind: str, mixture: dict[str, float], **more: Any) -> dict[
     return {"name": name, "kind": kind, "schedule": schedule, "mixture": [{"weights": mixture}]} | size | more
 
 
+RL = {"prompts": 2, "samples": 2, "max_tokens": 6, "minibatches": 2}
+
+
 @pytest.fixture(scope="session")
 def recipe(data) -> RecipeConfig:
     values = {
@@ -123,7 +127,11 @@ def recipe(data) -> RecipeConfig:
             stage("joint", "joint", LANGUAGE | PICTURES, language="align", vision="align"),
             stage("long", "long_context", LANGUAGE, language="joint", vision="joint", context=256, rope_theta=800_000),
             stage("sft", "sft", {"colors": 1, "points": 1}, language="long", vision="long", context=256),
+            stage("direct", "sft", {"colors": 1}, language="sft", vision="sft", context=256),
+            stage("think", "long_cot", {"colors": 1}, language="sft", vision="sft", context=256),
+            stage("rl", "rl", {"colors": 1}, language="think", vision="think", context=256, rl=RL),
         ],
+        "chat_stage": "sft",
         "evaluation": {
             "benchmarks": [
                 {"key": "easy_vqa_test_accuracy", "source": "colors", "metric": "exact", "max_new_tokens": 3,
@@ -134,6 +142,8 @@ def recipe(data) -> RecipeConfig:
             "needle": {"before": "joint", "after": "long", "context": 128, "multiples": [1, 4], "items": 4},
             "muon_vs_adamw": {"stage": "text", "steps": 2, "rates": [1e-3, 1e-2]},
             "text_before": "text", "text_after": "joint",
+            "thinking": {"source": "colors", "direct": "direct", "sft": "think", "rl": "rl", "max_new_tokens": 8,
+                         "budgets": [0, 4], "answer_tokens": 4},
         },
     }  # fmt: skip
     return parse(RecipeConfig, values, "the tests' recipe")

@@ -55,7 +55,7 @@ def read(page):
 def test_it_has_all_sections(page):
     assert re.findall(r"<h2>(.*?)</h2>", page) == [
         "Asked and reached", "What it answers", "Held-out scores and controls", "How it was trained", "Stage by stage",
-        "Needle in a haystack", "Muon and AdamW", "Sizes and speeds",
+        "Learning to think", "Thinking longer", "Needle in a haystack", "Muon and AdamW", "Sizes and speeds",
     ]  # fmt: skip
 
 
@@ -77,8 +77,9 @@ def test_figures_of_the_summary_are_in_it(read, run):
 
 
 def test_every_stage_has_its_chart(page, run):
-    # two more for the ViT's contrastive loss and the perplexity of alignment, four of both widths, one of the optimizers
-    assert page.count('<svg class="chart"') == len(run.recipe.stages) + 2 + 4 + 1
+    # two more for the ViT's contrastive loss and the perplexity of alignment, four of both widths, one of the optimizers, two of
+    # reinforcement learning, and three of budgets: all problems twice and their one family
+    assert page.count('<svg class="chart"') == len(run.recipe.stages) + 2 + 4 + 1 + 2 + 3
 
 
 def test_answers_are_shown_with_their_pictures(page):
@@ -89,7 +90,7 @@ def test_answers_are_shown_with_their_pictures(page):
 
 def test_a_run_that_only_trains_has_a_report(run, tmp_path, recipe):
     summary = json.loads((run.folder / "summary.json").read_text())
-    for key in ("needle", "muon_vs_adamw", "text_loss_before", "text_loss_after", "needle_recall"):
+    for key in ("needle", "muon_vs_adamw", "text_loss_before", "text_loss_after", "needle_recall", "think"):
         del summary[key]
 
     class Bare:

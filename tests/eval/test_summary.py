@@ -19,6 +19,8 @@ def test_keys_of_the_issue_are_there(summary):
     pointing_hit_rate text_loss_before text_loss_after needle_recall.before needle_recall.after needle_recall.after_1x
     muon_vs_adamw.muon.loss muon_vs_adamw.adamw.lr stages.vit.tokens_per_second stages.sft.minutes
     parameters.total parameters.active totals.tokens
+    think_minutes think.direct_accuracy think.sft_accuracy think.rl_accuracy think.sft_minus_direct think.rl_minus_sft
+    think.rl_minus_sft_error think.mean_tokens_rl think.budget_curve.rows
     machine.cores machine.versions.torch seed""".split()
     assert [key for key in keys if at(summary, key) is None] == []
 

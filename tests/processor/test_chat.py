@@ -239,3 +239,19 @@ def test_what_is_not_learned_is_read_as_it_stands_and_never_a_target(tokenizer):
     assert answer == sum(texts, [])
     assert [id for id, source in zip(rendered.ids, rendered.provenance) if source == GIVEN] == texts[1]
     assert GIVEN not in SUPERVISED
+
+
+def test_an_answer_with_the_ids_that_a_model_wrote_is_read_and_learned_in_just_these(tokenizer):
+    """A text has many encodings; the parts beside it are not merged into it."""
+    own = tokenizer.encode("the", spelled=True)
+    assert own != tokenizer.encode("the")
+    parts = (TextPart("the"), TextPart("the", ids=tuple(own)), TextPart("the", ids=tuple(own)), TextPart("the"))
+    rendered = render_chat([user("?"), Message("assistant", parts)], tokenizer, [])
+    answer = [id for id, kind in zip(rendered.ids, rendered.provenance) if kind == ANSWER]
+    assert answer == [*tokenizer.encode("the"), *own, *own, *tokenizer.encode("the")]
+
+
+def test_ids_of_another_text_or_of_structure_are_refused(tokenizer):
+    for ids in (tokenizer.encode("a"), [tokenizer.im_end_id], [*tokenizer.encode("the"), tokenizer.im_end_id], [-1], [10**6]):
+        with pytest.raises(ValueError, match="the ids of the text 'the' do not spell it with this tokenizer"):
+            render_document([TextPart("the", ids=tuple(ids))], tokenizer, [])

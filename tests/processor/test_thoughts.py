@@ -55,3 +55,10 @@ def test_pictures_in_an_answer_stay_and_those_in_a_thought_go():
     picture = ImagePart(Image.new("RGB", (2, 2)))
     answer = Message("assistant", (TextPart(f"{OPEN}a"), picture, TextPart(CLOSE), picture, TextPart("b")))
     assert forget_thoughts([answer, turn("user", "r")])[0].parts == (picture, TextPart("b", learned=False))
+
+
+def test_what_is_left_of_a_turn_loses_the_ids_of_the_whole():
+    answer = Message("assistant", (TextPart(f"{OPEN}a{CLOSE}b", ids=(1, 2, 3)), TextPart("c", ids=(4,))))
+    kept = (TextPart("b", learned=False), TextPart("c", learned=False, ids=(4,)))
+    assert forget_thoughts([answer, turn("user", "r")])[0].parts == kept
+    assert forget_thoughts([answer])[0].parts == answer.parts

@@ -16,7 +16,7 @@ from PIL import Image
 from kimivl.config.base import parse
 from kimivl.config.recipe import RecipeConfig
 from kimivl.data.batch import PackedBatch
-from kimivl.data.loader import Loader, LoaderState, load_sources
+from kimivl.data.loader import Loader, LoaderState
 from kimivl.processor.processor import Processor
 from kimivl.processor.thoughts import CLOSE, OPEN
 from kimivl.train.run import Run
@@ -84,7 +84,7 @@ RL = {"prompts": 3, "samples": 4, "max_tokens": 12, "segment": 7, "minibatches":
 MIXTURES: dict[str, dict[str, float]] = {
     "text": {"text": 1}, "vit": {"captions": 1}, "align": {"captions": 1}, "joint": {"text": 1, "captions": 1},
     "cooldown": {"text": 1, "captions": 1}, "long_context": {"text": 1}, "sft": {"colors": 1},
-    "long_cot": {"thoughts": 1}, "rl": {"colors": 1},
+    "long_cot": {"thoughts": 1}, "rl": {"colors": 1}, "dpo": {"tries": 1},
 }  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def make_stage():
 
     def make_stage(kind: str, name: str = "", **more: Any) -> dict[str, Any]:
         schedule = [{"steps": 1, "start": 1e-3, "end": 2e-3}, {"steps": 9, "start": 2e-3, "end": 1e-4, "shape": "cosine"}]
-        longer = kind in ("sft", "long_context", "long_cot", "rl")
+        longer = kind in ("sft", "long_context", "long_cot", "rl", "dpo")
         size = {"context": 128, "pack_tokens": 192} if longer else {"context": 64, "pack_tokens": 128}
         values = {"name": name or kind, "kind": kind, "steps": 3, "pack_patches": 64} | size
         more = ({"rl": RL} if kind == "rl" else {}) | more
@@ -168,7 +168,7 @@ def make_trainer(make_stage, make_recipe, processor, tmp_path):
     ) -> Trainer:
         run = Run(make_recipe(make_stage(kind, **changes), **(recipe or {})), tmp_path / "run")
         stage = run.recipe.stages[0]
-        loader = Loader(stage, load_sources(run.recipe.data, stage), processor, run.recipe.seed)
+        loader = Loader(stage, run.sources(stage), processor, run.recipe.seed)
         extra = {"watch": watch} if watch else {}
         trainer = Trainer(
             stage, run.task(stage, processor), Given(given) if given else loader, folder or tmp_path / "stage", **extra

@@ -1,26 +1,38 @@
-"""Recipes: the truth of a run. YAML files → typed objects, with `key.path=value` overrides.
+"""Recipes: the truth of a run. YAML files → typed objects.
 
 What it is: the schema of `recipes/**/*.yaml` and its reader. What may differ between runs stands there; what the papers fix
 (the weight of the caption loss, Muon's constants) stands in code, each beside its source.
-What it is not: the doing (`train/`, `eval/`).
+What it is not: the doing (`train/`, `eval/`), or the `key.path=value` changes of a command line (`overrides.py`).
 Facts: the stages are the paper's (§2.3, §2.4, Table 1).
 """
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, field_validator, model_validator
 
 from kimivl.config.base import Config, ConfigError, parse
 from kimivl.config.model import ModelConfig, TextConfig, TextEncoderConfig, preset
-from kimivl.config.rl import RLConfig
+from kimivl.config.overrides import overridden
+from kimivl.config.rl import DPOConfig, RLConfig, SampleConfig
 
-StageKind = Literal["text", "vit", "align", "joint", "cooldown", "long_context", "sft", "long_cot", "rl"]
+StageKind = Literal[
+    "text", "vit", "align", "joint", "cooldown", "long_context", "sft", "long_cot", "rl", "average", "sample", "dpo"
+]  # fmt: skip
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+# Keys that one kind of stage has and must have, each with what it looks like.
+OWN_KEYS = {
+    "rl": "rl: {prompts: …, max_tokens: …}", "average": "average: [stage, stage]", "sample": "sample: {max_tokens: …}",
+    "dpo": "dpo: {pairs: …}",
+}  # fmt: skip
+# What training needs, and all that stages without training may say beside their own key.
+NEEDED = ("steps", "context", "pack_tokens", "schedule")
+ALLOWED = {"average": {"name", "kind"}, "sample": {"name", "kind", "language", "vision", "context", "mixture"}}
 
 
 def _plain_name(name: str) -> str:
@@ -75,6 +87,9 @@ class StageConfig(Config):
     A step trains on `packs` packs, each holding samples of at most `context` tokens up to `pack_tokens` tokens and
     `pack_patches` patches. In an `rl` stage a step is an iteration, the mixture is one source of problems, and `context` bounds
     prompt and response together.
+    Two kinds do not train. `average` makes the mean of earlier stages' models. `sample` has a model answer one source of
+    problems; later stages name it in their mixture as the source of the shortest right responses, `dpo` stages as the source of
+    pairs.
     """
 
     name: Name
@@ -83,28 +98,67 @@ class StageConfig(Config):
     language: str | None = None
     vision: str | None = None
     caption_decoder: str | None = None  # only in `vit`: the stage that trained the decoder
-    steps: int = Field(gt=0)
-    context: int = Field(gt=0)
+    steps: int = Field(default=0, ge=0)  # 0, none, or empty only in stages that do not train
+    context: int = Field(default=0, ge=0)
     packs: int = Field(default=1, gt=0)
-    pack_tokens: int = Field(gt=0)
+    pack_tokens: int = Field(default=0, ge=0)
     pack_patches: int = Field(default=0, ge=0)
-    schedule: tuple[PhaseConfig, ...] = Field(min_length=1)
+    schedule: tuple[PhaseConfig, ...] = ()
     schedule_start: int = Field(default=0, ge=0)  # where in the schedule the first step stands, to continue an earlier stage's
-    mixture: tuple[MixturePoint, ...]
+    mixture: tuple[MixturePoint, ...] = ()
     resolution: tuple[ResolutionPoint, ...] = ()
     optimizer: OptimizerConfig = OptimizerConfig()
     balance_rate: float = Field(default=1e-3, ge=0)  # u of Moonlight's rule; 0 leaves the router's bias alone
     rope_theta: AboveZero | None = None  # resets the RoPE base from this stage on
     checkpoint_every: int = Field(default=200, gt=0)
-    rl: RLConfig | None = None  # only in `rl` stages
+    rl: RLConfig | None = None  # these four only in stages of that kind
+    average: tuple[str, ...] | None = None  # the stages whose models are averaged
+    sample: SampleConfig | None = None
+    dpo: DPOConfig | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
         """All data sources that the mixture names."""
         return tuple(dict.fromkeys(name for point in self.mixture for name in point.weights))
 
+    @property
+    def trains(self) -> bool:
+        return self.kind not in ALLOWED
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the stage makes a whole model."""
+        return self.kind not in ("vit", "sample") and self.model == "kimi_vl"
+
     @model_validator(mode="after")
     def _check(self) -> "StageConfig":
+        self._check_keys()
+        if self.kind in ("rl", "sample", "dpo") and len(self.sources) != 1:
+            what, stage = "pairs" if self.kind == "dpo" else "problems", "an rl" if self.kind == "rl" else f"a {self.kind}"
+            names = ", ".join(self.sources) or "none"
+            raise ValueError(f"{stage} stage takes its {what} from one source, but the mixture names {names}")
+        if self.trains:
+            self._check_training()
+        if self.average is not None and len(set(self.average)) < max(2, len(self.average)):
+            raise ValueError(f"average names at least two stages, each once, got {', '.join(self.average) or 'none'}")
+        return self
+
+    def _check_keys(self) -> None:
+        """Every kind of stage has the keys that it needs, and none that would mean nothing."""
+        for key, form in OWN_KEYS.items():
+            if (self.kind == key) != (getattr(self, key) is not None):
+                raise ValueError(f"a stage of kind {key!r}, and no other, says how under the key {form}")
+        needed = NEEDED if self.trains else ("context",) if self.kind == "sample" else ()
+        if missing := [key for key in needed if not getattr(self, key)]:
+            raise ValueError(f"a stage of kind {self.kind!r} needs {', '.join(missing)}")
+        if not self.trains:
+            allowed = ALLOWED[self.kind] | {self.kind}
+            fields = type(self).model_fields
+            idle = [key for key in fields if key not in allowed and getattr(self, key) != fields[key].default]
+            if idle:
+                raise ValueError(f"a stage of kind {self.kind!r} does not train and has no use for {', '.join(idle)}")
+
+    def _check_training(self) -> None:
         if self.pack_tokens < self.context:
             raise ValueError(
                 f"pack_tokens {self.pack_tokens} is below context {self.context}: the longest sample must fit a pack"
@@ -120,13 +174,12 @@ class StageConfig(Config):
                 raise ValueError(f"{key} points must rise, got {moments}")
         if any(not any(weight > 0 for weight in point.weights.values()) for point in self.mixture):
             raise ValueError("every mixture point needs a source with a weight above 0")
-        if (self.kind == "rl") != (self.rl is not None):
-            raise ValueError("a stage of kind 'rl', and no other, says how under the key rl: {prompts: …, max_tokens: …}")
-        if self.kind == "rl" and len(self.sources) != 1:
-            raise ValueError(f"an rl stage takes its problems from one source, but the mixture names {', '.join(self.sources)}")
+        if self.rl and self.rl.max_tokens >= self.context:
+            raise ValueError(f"rl.max_tokens {self.rl.max_tokens} leaves no room for a prompt in the context {self.context}")
+        if self.dpo and self.pack_tokens < 2 * self.context:
+            raise ValueError(f"pack_tokens {self.pack_tokens} is below twice the context {self.context}: a pair must fit a pack")
         if self.model == "caption_decoder" and self.kind != "text":
             raise ValueError(f"model is caption_decoder, which only 'text' stages train, but kind is {self.kind!r}")
-        return self
 
 
 class ImportConfig(Config):
@@ -171,6 +224,43 @@ class ComparisonConfig(Config):
     rates: tuple[AboveZero, ...] = Field(min_length=1)
 
 
+class ThinkingConfig(Config):
+    """What thinking and reinforcement learning bring, on the held-out problems of `source`: the stages that are compared.
+
+    `direct` answers without a thought, `sft` is long-CoT SFT, `rl` comes behind it. The others are for comparison:
+    `equal_compute_sft` trained on right responses only, `rl_no_length` without the length reward, `rl_uniform` without
+    curriculum and priority. `budgets` are thinking tokens.
+    """
+
+    source: str
+    split: str = "test"
+    direct: str
+    sft: str
+    rl: str
+    equal_compute_sft: str | None = None
+    rl_no_length: str | None = None
+    rl_uniform: str | None = None
+    max_new_tokens: int = Field(gt=0)
+    budgets: tuple[int, ...] = ()
+    answer_tokens: int = Field(default=32, gt=0)
+
+    @property
+    def arms(self) -> dict[str, str]:
+        """Name of each comparison → its stage."""
+        named = {
+            "direct": self.direct, "sft": self.sft, "rl": self.rl, "equal_compute_sft": self.equal_compute_sft,
+            "rl_no_length": self.rl_no_length, "rl_uniform": self.rl_uniform,
+        }  # fmt: skip
+        return {name: stage for name, stage in named.items() if stage is not None}
+
+    @field_validator("budgets")
+    @classmethod
+    def _rising(cls, budgets: tuple[int, ...]) -> tuple[int, ...]:
+        if list(budgets) != sorted(set(budgets)) or any(budget < 0 for budget in budgets):
+            raise ValueError(f"budgets are rising numbers of tokens from 0 on, got {list(budgets)}")
+        return budgets
+
+
 class HeldOutTextConfig(Config):
     """Held-out text whose loss is followed through the language-model stages, every so many steps."""
 
@@ -186,6 +276,7 @@ class EvaluationConfig(Config):
     benchmarks: tuple[BenchmarkConfig, ...] = ()
     needle: NeedleConfig | None = None
     muon_vs_adamw: ComparisonConfig | None = None
+    thinking: ThinkingConfig | None = None
     text_before: str | None = None  # the stages whose models give text_loss_before and text_loss_after
     text_after: str | None = None
 
@@ -194,6 +285,7 @@ class EvaluationConfig(Config):
         """The stages whose models are measured: the key that names one → its name."""
         named = {"text_before": self.text_before, "text_after": self.text_after}
         named |= {"needle.before": self.needle.before, "needle.after": self.needle.after} if self.needle else {}
+        named |= {f"thinking.{arm}": stage for arm, stage in self.thinking.arms.items()} if self.thinking else {}
         named |= {"muon_vs_adamw.stage": self.muon_vs_adamw.stage} if self.muon_vs_adamw else {}
         return {key: name for key, name in named.items() if name is not None}
 
@@ -239,7 +331,14 @@ class RecipeConfig(Config):
     def held_out_files(self) -> tuple[tuple[str, str], ...]:
         """(source, split) of all that is held out: the text that is followed, and the benchmarks."""
         text = [(self.held_out_text.source, self.held_out_text.split)] if self.held_out_text else []
+        thinking = self.evaluation.thinking
+        text += [(thinking.source, thinking.split)] if thinking else []
         return (*text, *((benchmark.source, benchmark.split) for benchmark in self.evaluation.benchmarks))
+
+    @property
+    def samplings(self) -> tuple[str, ...]:
+        """The stages that are sources of data for others. Their names stand for them in a mixture, before those of the data."""
+        return tuple(stage.name for stage in self.stages if stage.kind == "sample")
 
     @property
     def answering(self) -> str:
@@ -269,11 +368,11 @@ class RecipeConfig(Config):
         return self
 
     def _check_evaluation(self) -> None:
-        speaking = [stage.name for stage in self.stages if stage.kind != "vit" and stage.model == "kimi_vl"]
+        speaking = [stage.name for stage in self.stages if stage.speaks]
         for key, name in self.evaluation.stages.items():
             if name not in speaking:
                 raise ValueError(f"evaluation.{key} is {name!r}, but the stages with a language model are: {', '.join(speaking)}")
-            if self.held_out_text is None:
+            if self.held_out_text is None and not key.startswith("thinking."):
                 raise ValueError(f"evaluation.{key} is measured on held-out text: give held_out_text: {{source: …}}")
         if (self.evaluation.benchmarks or self.chat_stage) and self.answering not in speaking:
             key = "chat_stage" if self.chat_stage else "the last stage, which benchmarks ask,"
@@ -281,6 +380,8 @@ class RecipeConfig(Config):
         compared = self.evaluation.muon_vs_adamw
         if compared and self.stage(compared.stage).kind == "align":
             raise ValueError(f"muon_vs_adamw.stage is {compared.stage!r}, where the language model does not move; name another")
+        if compared and self.stage(compared.stage).kind in OWN_KEYS:
+            raise ValueError(f"muon_vs_adamw.stage is {compared.stage!r}, which does not learn the next token; name another")
 
     def _check_companions(self) -> None:
         """Stage 1's companions read what the run's one tokenizer makes, and meet MoonViT in one space."""
@@ -309,6 +410,16 @@ class RecipeConfig(Config):
                 raise ValueError(f"stage {stage.name}: {role} is {source!r}, which is neither an earlier stage nor an import")
             if source is not None and not self._gives(source, role, stage):
                 raise ValueError(f"stage {stage.name}: {role} is {source!r}, which has no weights for kind {stage.kind!r}")
+        for name in stage.average or ():
+            if name not in known or name in self.imports or not self.stage(name).speaks:
+                raise ValueError(f"stage {stage.name}: average names {name!r}, which is no earlier stage with a whole model")
+        for name in set(stage.sources) & set(self.samplings):
+            if name not in known:
+                raise ValueError(f"stage {stage.name}: its mixture names {name!r}, a sample stage that comes later")
+        if stage.dpo and stage.sources[0] not in self.samplings:
+            raise ValueError(f"stage {stage.name}: its pairs come from {stage.sources[0]!r}, which is no earlier sample stage")
+        if stage.dpo and stage.context < self.stage(stage.sources[0]).context:
+            raise ValueError(f"stage {stage.name}: raise its context to that of {stage.sources[0]}, which wrote the responses")
 
     def _gives(self, source: str, role: str, stage: StageConfig) -> bool:
         """Whether an import or an earlier stage holds what `stage` takes in this role (`train/build.py` reads it)."""
@@ -319,6 +430,8 @@ class RecipeConfig(Config):
                 return kind == "siglip" or (kind == "kimi_vl" and not to_vit)
             return role == "language" and kind != "siglip" and not to_vit
         giver = self.stage(source)
+        if giver.kind == "sample":
+            return False
         if to_vit:
             return role == "caption_decoder" and giver.model == "caption_decoder"
         return role != "caption_decoder" and giver.model == stage.model and not (role == "language" and giver.kind == "vit")
@@ -341,53 +454,4 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RecipeConfig
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of keys to values")
     values.pop("definitions", None)  # a place for YAML anchors
-    values = _unshared(values)
-    for override in overrides:
-        _apply(values, override)
-    return parse(RecipeConfig, values, str(path))
-
-
-def _unshared(value: Any) -> Any:
-    """A copy without common parts. YAML gives one object to all places that name an anchor; an override changes one of them."""
-    if isinstance(value, dict):
-        return {key: _unshared(item) for key, item in value.items()}
-    return [_unshared(item) for item in value] if isinstance(value, list) else value
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    keys, separator, text = override.partition("=")
-    if not separator:
-        raise ConfigError(f"override {override!r} must look like key.path=value")
-    *parents, last = keys.split(".")
-    target: Any = values
-    for key in parents:
-        target = _child(target, key, override)
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {override!r}: the value {text!r} is not valid YAML") from None
-    if isinstance(target, list):
-        target[_index(target, last, override)] = value
-    elif isinstance(target, dict):
-        target[last] = value
-    else:
-        raise _nothing_below(last, override)
-
-
-def _child(target: Any, key: str, override: str) -> Any:
-    if isinstance(target, list):
-        return target[_index(target, key, override)]
-    if isinstance(target, dict):
-        return target.setdefault(key, {})
-    raise _nothing_below(key, override)
-
-
-def _nothing_below(key: str, override: str) -> ConfigError:
-    return ConfigError(f"override {override!r}: what stands before {key!r} is a plain value and has no keys")
-
-
-def _index(items: list[Any], key: str, override: str) -> int:
-    for index, item in enumerate(items):
-        if str(index) == key or (isinstance(item, dict) and item.get("name") == key):
-            return index
-    raise ConfigError(f"override {override!r}: no item {key!r} in the list")
+    return parse(RecipeConfig, overridden(values, overrides), str(path))

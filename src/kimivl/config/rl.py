@@ -1,7 +1,8 @@
-"""What a reinforcement-learning stage says beside what every stage says.
+"""What the stages that sample responses, or learn from them, say beside what every stage says.
 
 What it is: the schema. The meaning of each value stands with the code that uses it: `rl/mirror_descent.py`,
-`rl/length_reward.py`, `rl/prompt_sampler.py`, `rl/remote.py`, `rl/workers.py`, `train/policy_trainer.py`.
+`rl/length_reward.py`, `rl/prompt_sampler.py`, `rl/remote.py`, `rl/workers.py`, `train/policy_trainer.py`; of `sample` and
+`dpo` stages in `train/sampling.py`, `rl/preference.py` and `train/preference_trainer.py`.
 Facts: the papers publish the method and none of these numbers (reference/posttraining.md §2.1); defaults are Kimi k1.5's choice
 where it names one, ours elsewhere.
 """
@@ -12,6 +13,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from kimivl.config.base import Config
+
+ScoreName = Literal["exact", "number", "relaxed_number", "choice", "maths"]
+
+
+def _long_enough(tokens: int) -> int:
+    if 0 < tokens < 3:
+        raise ValueError(f"repeat_stop is 0 (off) or at least 3 tokens, got {tokens}")
+    return tokens
+
+
+RepeatStop = Annotated[int, Field(ge=0), AfterValidator(_long_enough)]
 
 
 class ObjectiveConfig(Config):
@@ -104,9 +116,9 @@ class RLConfig(Config):
     samples: int = Field(default=8, ge=2)
     max_tokens: int = Field(gt=0)
     segment: int | None = Field(default=None, gt=0)
-    repeat_stop: int = Field(default=0, ge=0)
+    repeat_stop: RepeatStop = 0
     minibatches: int = Field(default=4, gt=0)
-    score: Literal["exact", "number", "relaxed_number", "choice", "maths"] = "exact"
+    score: ScoreName = "exact"
     objective: ObjectiveConfig = ObjectiveConfig()
     length_reward: LengthRewardConfig = LengthRewardConfig()
     sampling: SamplingConfig = SamplingConfig()
@@ -124,3 +136,20 @@ class RLConfig(Config):
                 "ids and set rollouts.protocol: completions"
             )
         return self
+
+
+class SampleConfig(Config):
+    """`samples` responses of at most `max_tokens` tokens to each problem of the source, or to `problems` of them."""
+
+    samples: int = Field(default=8, ge=2)  # Kimi k1.5's n
+    problems: int | None = Field(default=None, gt=0)
+    max_tokens: int = Field(gt=0)
+    repeat_stop: RepeatStop = 0
+    score: ScoreName = "exact"
+
+
+class DPOConfig(Config):
+    """A step learns from `pairs` pairs; `beta` is the strength of the pull towards the model that the stage starts from."""
+
+    pairs: int = Field(gt=0)
+    beta: float = Field(default=0.1, gt=0, allow_inf_nan=False)  # Kimi k1.5 gives none; DPO's own paper's

@@ -7,7 +7,6 @@ What it is not: reading files (`source.py`) or rendering text and pictures (`pro
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from kimivl.config.recipe import StageConfig
 from kimivl.data.batch import PackedBatch, Piece, pack
@@ -135,8 +134,3 @@ def held_out_packs(source: Source, processor: Processor, context: int, pack_toke
             pieces.append(piece)
             tokens += len(piece.ids)
     return [*packs, pack(pieces)] if pieces else packs
-
-
-def load_sources(root: Path, stage: StageConfig) -> dict[str, Source]:
-    """The sources that a stage's mixture names."""
-    return {name: Source(root, name) for name in stage.sources}

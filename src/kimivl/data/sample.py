@@ -1,16 +1,18 @@
 """The one record type of the project, and the reading of its JSONL form.
 
-What it is: `Sample` (a chat or an interleaved document) and `read_record`, whose errors name file, line, field and fix.
+What it is: `Sample` (a chat or an interleaved document), `read_record`, whose errors name file, line, field and fix, and
+`write_record`, its inverse.
 What it is not: the parts' own form (`processor/messages.py`), turning a sample into tokens (`processor/`), or choosing which
 sample comes next (`source.py`, `mixture.py`). The record form is described in docs/nano.md.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kimivl.processor.messages import ImagePart, Message, Part, read_messages, read_parts
+from kimivl.processor.messages import ImagePart, Message, Part, TextPart, read_messages, read_parts
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,33 @@ def read_record(line: str, where: str, folder: Path) -> Sample:
     if "content" in record:
         return Sample(record["id"], content=read_parts(record["content"], folder, where), meta=meta)
     return Sample(record["id"], messages=read_messages(record["messages"], folder, where), meta=meta)
+
+
+def write_record(sample: Sample, path_of: Callable[[Path], str]) -> str:
+    """The sample's JSONL line, without its end; `read_record` gives the sample back.
+
+    Args:
+        path_of: what stands for the path of a picture.
+    Raises: ValueError naming a sample with a picture that is no file.
+    """
+
+    def parts(of: tuple[Part, ...]) -> list[dict[str, Any]]:
+        return [_written(part, path_of, sample.id) for part in of]
+
+    record: dict[str, Any] = {"id": sample.id}
+    if sample.is_chat:
+        record["messages"] = [{"role": message.role, "content": parts(message.parts)} for message in sample.messages]
+    else:
+        record["content"] = parts(sample.content)
+    return json.dumps(record | ({"meta": sample.meta} if sample.meta else {}), ensure_ascii=False)
+
+
+def _written(part: Part, path_of: Callable[[Path], str], sample: str) -> dict[str, Any]:
+    """A part with the keys that differ from what is usual."""
+    if isinstance(part, TextPart):
+        more: dict[str, Any] = {"spelled": True} if part.spelled else {}
+        more |= {} if part.learned else {"learned": False}
+        return {"type": "text", "text": part.text} | more | ({} if part.ids is None else {"ids": list(part.ids)})
+    if not isinstance(part.image, Path):
+        raise ValueError(f"sample {sample} has a picture in memory: save it as a file before the sample is written")
+    return {"type": "image", "image": path_of(part.image)}

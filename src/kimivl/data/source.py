@@ -47,8 +47,7 @@ class Source:
 
     def nth(self, number: int, seed: int, stage: str) -> Sample:
         """The `number`-th sample of a stage's endless walk: epoch after epoch, each in its own order."""
-        epoch, place = divmod(number, self._count)
-        return self[int(_order(self._count, seed, stage, self.name, epoch)[place])]
+        return self[nth_place(number, self._count, seed, stage, self.name)]
 
 
 def source_file(root: Path, name: str, split: str = "train") -> Path:
@@ -57,6 +56,12 @@ def source_file(root: Path, name: str, split: str = "train") -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"data source {name!r} has no file {path}; build it with `kimivl data build nano`")
     return path
+
+
+def nth_place(number: int, count: int, seed: int, stage: str, name: str) -> int:
+    """Where the `number`-th step of a stage's endless walk over `count` items of the source `name` leads."""
+    epoch, place = divmod(number, count)
+    return int(_order(count, seed, stage, name, epoch)[place])
 
 
 @lru_cache(maxsize=64)

@@ -53,6 +53,6 @@ def _chosen(run: Path, finished: Sequence[Path]) -> Path:
 def _stages(run: Path) -> Iterator[tuple[Path, bool]]:
     """Folder of each stage that makes a whole model, in order, and whether it is finished."""
     for stage in read_json(run / "recipe.json")["stages"]:
-        if stage["kind"] != "vit" and stage["model"] == "kimi_vl":
+        if stage["kind"] not in ("vit", "sample") and stage["model"] == "kimi_vl":
             folder = run / "stages" / stage["name"]
             yield folder, (folder / "finished.json").is_file()

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from kimivl.config.recipe import ComparisonConfig, PhaseConfig, StageConfig
-from kimivl.data.loader import Loader, load_sources
+from kimivl.data.loader import Loader
 from kimivl.eval.parts import Result
 from kimivl.eval.progress import Advance
 from kimivl.eval.text_loss import text_loss, text_packs
@@ -48,7 +48,7 @@ def measure_training(run: Run, stage: StageConfig, processor: Processor, advance
         both None if the loss was no longer finite, and `seconds`.
     """
     task = run.task(stage, processor)
-    loader = Loader(stage, load_sources(run.recipe.data, stage), processor, run.recipe.seed)
+    loader = Loader(stage, run.sources(stage), processor, run.recipe.seed)
 
     def watch(step: int, metrics: dict[str, Any]) -> dict[str, Any]:
         advance(1)

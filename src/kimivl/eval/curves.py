@@ -20,6 +20,9 @@ DASHES = ("", "5 3", "2 2.5", "8 3 2 3")
 
 
 def metrics_of(run: Run, stage: StageConfig) -> list[Line]:
+    """A line for every step; none for a stage that does not train."""
+    if not stage.trains:
+        return []
     return read_metrics(run.stages_folder / stage.name / "metrics.jsonl")
 
 
@@ -68,4 +71,4 @@ def chained(run: Run, stages: Sequence[StageConfig], key: str) -> tuple[list[tup
 
 def language_stages(run: Run) -> list[StageConfig]:
     """The stages whose language model lives on in the final one."""
-    return [stage for stage in run.recipe.stages if stage.kind != "vit" and stage.model == "kimi_vl"]
+    return [stage for stage in run.recipe.stages if stage.speaks and stage.trains]

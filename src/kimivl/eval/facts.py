@@ -15,9 +15,9 @@ import torch
 from kimivl import __version__
 from kimivl.config.model import ModelConfig
 from kimivl.config.recipe import StageConfig
+from kimivl.eval.curves import metrics_of
 from kimivl.eval.parts import Result
 from kimivl.model.kimi_vl import KimiVL
-from kimivl.train.metrics import read_metrics
 from kimivl.train.run import Run
 
 PACKAGES = ("torch", "numpy", "pillow", "tiktoken")
@@ -50,11 +50,14 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
 
 
 def stage_facts(run: Run, stage: StageConfig) -> Result:
-    """A finished stage: minutes, steps, tokens (those of pictures included), patches, tokens per second, last loss."""
+    """A finished stage: minutes, steps, tokens (those of pictures included), patches, tokens per second, last loss.
 
+    Tokens and patches are of packs of samples: 0 where a stage learns from responses, or does not train.
+    """
     finished = run.finished(stage)
-    steps = read_metrics(run.stages_folder / stage.name / "metrics.jsonl")
-    tokens, patches = sum(step["tokens"] for step in steps), sum(step["patches"] for step in steps)
+    steps = metrics_of(run, stage)
+    tokens, patches = (sum(step.get(key, 0) for step in steps) for key in ("tokens", "patches"))
+    losses = [step["loss"] for step in steps if "loss" in step]
     return {
         "kind": stage.kind,
         "minutes": finished["seconds"] / 60,
@@ -63,17 +66,23 @@ def stage_facts(run: Run, stage: StageConfig) -> Result:
         "patches": patches,
         "tokens_per_second": tokens / finished["seconds"],
         "context": stage.context,
-        "loss": steps[-1]["loss"],
+        "loss": losses[-1] if losses else None,
     }
 
 
 def run_facts(run: Run) -> Result:
-    """All that is known of a finished run before anything is measured."""
+    """All that is known of a finished run before anything is measured.
+
+    Minutes are told apart: up to the model that chats, and behind it, where the run learns to think.
+    """
     stages = {stage.name: stage_facts(run, stage) for stage in run.recipe.stages}
+    names = list(stages)
+    thinking = names[names.index(run.recipe.answering) + 1 :]
     return {
         "name": run.recipe.name,
         "seed": run.recipe.seed,
-        "train_minutes": sum(stage["minutes"] for stage in stages.values()),
+        "train_minutes": sum(stage["minutes"] for name, stage in stages.items() if name not in thinking),
+        "think_minutes": sum(stage["minutes"] for name, stage in stages.items() if name in thinking),
         "parameters": parameter_counts(run.recipe.model_config_),
         "totals": {key: sum(stage[key] for stage in stages.values()) for key in ("steps", "tokens", "patches")},
         "stages": stages,

@@ -52,6 +52,12 @@ def figure(key: str) -> Callable[[Figures], float | None]:
     return lambda figures: at(figures, key)
 
 
+def rl_gain(figures: Figures) -> float | None:
+    """What reinforcement learning adds, if it lies above two standard errors; else 0."""
+    gain, error = at(figures, "think.rl_minus_sft"), at(figures, "think.rl_minus_sft_error")
+    return None if gain is None else gain if gain > 2 * error else 0.0
+
+
 def text_change(figures: Figures) -> float | None:
     """By how much the held-out text loss has grown through the joint stages, as a share of what it was."""
     before, after = figures.get("text_loss_before"), figures.get("text_loss_after")
@@ -59,6 +65,8 @@ def text_change(figures: Figures) -> float | None:
 
 
 EASY_VQA_CONTROLS = {"easy_vqa_blind_accuracy": "blank picture", "easy_vqa_shuffled_accuracy": "another question’s picture"}
+THINKING = {"think.direct_accuracy": "answering at once", "think.sft_accuracy": "thinking"}
+LEARNING = {"think.rl_accuracy": "afterwards", "think.equal_compute_sft_accuracy": "right responses only"}
 NEEDLES = {"needle_recall.before": "before", "needle_recall.after_16x": "at 16×"}
 
 GOALS = (
@@ -69,6 +77,9 @@ GOALS = (
     Goal("Reading errors, unseen font", figure("reading_cer.held_out_font"), "≤", 0.20, scale=(0, 0.5)),
     Goal("Pointing hits", figure("pointing_hit_rate"), "≥", 0.80),
     Goal("Text loss through joint stages", text_change, "≤", 0.02, change, (-0.05, 0.05)),
+    Goal("Learning to think, all stages", figure("think_minutes"), "≤", 10, minutes, (0, 20)),
+    Goal("Gain by thinking", figure("think.sft_minus_direct"), "≥", 0.20, change, beside=THINKING),
+    Goal("Gain by reinforcement learning", rl_gain, "≥", 0.08, change, (0, 0.4), beside=LEARNING),
     Goal("Needles found at 4× context", figure("needle_recall.after"), "≥", 0.90, beside=NEEDLES),
 )
 

@@ -132,7 +132,8 @@ def unused_facts(recipe: RecipeConfig) -> tuple[list[str], list[str]]:
     Raises: ValueError if training has used up all names or all values.
     """
     names, values = set(), set()
-    for source in sorted({name for stage in recipe.stages for point in stage.mixture for name in point.weights}):
+    sources = {name for stage in recipe.stages for name in stage.sources} - set(recipe.samplings)  # answers tell no facts
+    for source in sorted(sources):
         content = Source(recipe.data, source).path.read_bytes()
         names |= {name.decode() for name in _NAME_IN_TRAINING.findall(content)}
         values |= {value.decode() for value in _VALUE_IN_TRAINING.findall(content)}

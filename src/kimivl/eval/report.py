@@ -1,7 +1,8 @@
 """The page of a run for people: `runs/NAME/report/index.html`, one file that needs nothing else.
 
 What it is: `write_report`, which tells in this order what was asked and reached, what the model answers, how its scores stand
-against the controls, how it learned (`report_training.py`), how far it reads, and what it is made of.
+against the controls, how it learned (`report_training.py`) and learned to think (`report_gain.py`, `report_thinking.py`), how far
+it reads, and what it is made of.
 What it is not: a measurement; every number comes from `summary.json`, the stages' metrics and the kept answers.
 """
 
@@ -14,6 +15,8 @@ from kimivl.eval import gallery
 from kimivl.eval.charts import short
 from kimivl.eval.goals import GOALS, Goal, percent, reached
 from kimivl.eval.page import grid, heading, heat_map, page, panel, paragraph, section, table
+from kimivl.eval.report_gain import learning_to_think
+from kimivl.eval.report_thinking import thinking
 from kimivl.eval.report_training import optimizers, stages, training
 from kimivl.eval.summary import at
 from kimivl.model.atomic import write_atomic
@@ -51,6 +54,8 @@ def write_report(run: Run) -> Path:
         _scores(summary),
         training(run, summary),
         stages(run, summary),
+        learning_to_think(run, summary),
+        thinking(summary.get("think", {}).get("budget_curve", {})),
         _needles(summary),
         optimizers(summary),
         _sizes(run, summary),

@@ -23,7 +23,10 @@ STAGE_TITLES = {
     "joint": "joint pre-training",
     "cooldown": "joint cooldown",
     "long_context": "long-context activation",
-    "sft": "joint supervised fine-tuning",
+    "sft": "supervised fine-tuning",
+    "long_cot": "fine-tuning on long thoughts",
+    "rl": "reinforcement learning",
+    "dpo": "direct preference optimization",
 }
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 
@@ -58,7 +61,7 @@ def _text_words(summary: Summary) -> str:
 
 
 def _rate_panel(run: Run) -> str:
-    points, bands = curves.chained(run, run.recipe.stages, "lr")
+    points, bands = curves.chained(run, [stage for stage in run.recipe.stages if stage.trains], "lr")
     series = [Series("learning rate", points, curves.COLORS[1], 2.0)]
     head = heading("Learning rate", "All stages, in the order in which they were trained.")
     return panel(head, _wide_chart(series, bands, "step", "learning rate"))
@@ -78,7 +81,8 @@ def stages(run: Run, summary: Summary) -> str:
         "an ability appears."
     )
     styles = curves.style_of_sources(run)
-    panels = [one for stage in run.recipe.stages for one in _stage_panels(run, stage, summary["stages"][stage.name], styles)]
+    trained = [stage for stage in run.recipe.stages if stage.trains]
+    panels = [one for stage in trained for one in _stage_panels(run, stage, summary["stages"][stage.name], styles)]
     return section("Stage by stage", paragraph(words), grid(panels, "wide"))
 
 
@@ -87,6 +91,8 @@ def _stage_panels(run: Run, stage: StageConfig, facts: Summary, styles: dict[str
     title = STAGE_TITLES[stage.kind] if stage.model == "kimi_vl" else "the tiny decoder that writes captions in ViT training"
     speed = f"{facts['minutes']:.1f} min · {facts['tokens_per_second']:,.0f} tokens/s"
     head = heading(stage.name, title, f"{facts['steps']:,} steps · {short(facts['tokens'])} tokens · {speed}")
+    if stage.kind == "rl":
+        return [_policy_panel(head, lines)]
     series = curves.loss_by_source(lines, styles)
     panels = [panel(head, line_chart(series, "step", LOSS, y_low=0), legend(series))]
     if stage.kind == "vit":
@@ -94,6 +100,16 @@ def _stage_panels(run: Run, stage: StageConfig, facts: Summary, styles: dict[str
     if stage.kind == "align":
         panels.append(_perplexity_panel(stage, lines))
     return panels
+
+
+def _policy_panel(head: str, lines: list[curves.Line]) -> str:
+    """Reinforcement learning has no loss to follow: its responses are judged."""
+    shares = {"right": "right", "solved": "solved at least once", "all_right": "groups all right", "truncated": "cut off"}
+    series = [
+        Series(name, binned(curves.points(lines, key), 60), curves.COLORS[number], 2.0)
+        for number, (key, name) in enumerate(shares.items())
+    ]
+    return panel(head, line_chart(series, "iteration", "share", y_low=0), legend(series))
 
 
 def _contrast_panel(stage: StageConfig, lines: list[curves.Line]) -> str:

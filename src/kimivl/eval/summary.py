@@ -6,7 +6,8 @@ A killed evaluation resumes: finished parts lie in `runs/NAME/evaluation/` and a
 
 Keys of `summary.json`, dots nested: those of the recipe's benchmarks; `text_loss_before`, `text_loss_after`;
 `needle_recall.{before,after}` (at `HEADLINE_MULTIPLE` times the pre-training context), `needle_recall.{before,after}_16x`, …,
-`needle.table`; `muon_vs_adamw`; `train_minutes`, `stages`, `parameters`, `totals`, `machine`, `seed`; `details` holds
+`needle.table`; `think.…` (`thinking_gain.py`) with `think.budget_curve`; `muon_vs_adamw`; `train_minutes`, `think_minutes`,
+`stages`, `parameters`, `totals`, `machine`, `seed`; `details` holds
 intervals and counts of every benchmark.
 """
 
@@ -17,15 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from kimivl.config.base import ConfigError
-from kimivl.config.recipe import ComparisonConfig, NeedleConfig
+from kimivl.config.recipe import ComparisonConfig, NeedleConfig, ThinkingConfig
+from kimivl.engine.engine import Engine
 from kimivl.eval.benchmarks import evaluate_model
 from kimivl.eval.comparison import KINDS, OptimizerKind, best_of, measure_training, short_stage
 from kimivl.eval.facts import run_facts
 from kimivl.eval.haystack import Needle
+from kimivl.eval.items import Item, load_items
 from kimivl.eval.needle import make_needles, measure_needles
 from kimivl.eval.parts import Parts, Result, fingerprint
 from kimivl.eval.progress import Lines, progress_lines
 from kimivl.eval.text_loss import measure_text_loss
+from kimivl.eval.thinking import Budgets
+from kimivl.eval.thinking_curve import chance_levels, curve_csv, measure_thinking
+from kimivl.eval.thinking_gain import measure_arm, thinking_figures
 from kimivl.model.atomic import write_atomic
 from kimivl.processor.processor import Processor
 from kimivl.train.run import Run
@@ -59,6 +65,7 @@ class _Measurements:
         for when, stage in (("before", self.settings.text_before), ("after", self.settings.text_after)):
             figures |= {f"text_loss_{when}": self.text_loss(f"text_loss_{when}", stage)} if stage else {}
         figures |= self.needles(self.settings.needle) if self.settings.needle else {}
+        figures |= {"think": self.thinking(self.settings.thinking)} if self.settings.thinking else {}
         figures |= {"muon_vs_adamw": self.comparison(self.settings.muon_vs_adamw)} if self.settings.muon_vs_adamw else {}
         return figures
 
@@ -95,6 +102,37 @@ class _Measurements:
         assert self.settings.needle is not None  # the caller's check
         processor = Processor.from_pretrained(self._model(self.recipe.stages[-1].name))
         return make_needles(processor, self.recipe, self.settings.needle)
+
+    def thinking(self, settings: ThinkingConfig) -> Result:
+        items = load_items(self.recipe.data, settings.source, settings.split)
+        arms = {name: self._thinking_arm(name, stage, settings, items) for name, stage in settings.arms.items()}
+        figures = thinking_figures(arms)
+        return figures | ({"budget_curve": self._budget_curve(settings, items)} if settings.budgets else {})
+
+    def _thinking_arm(self, name: str, stage: str, settings: ThinkingConfig, items: list[Item]) -> Result:
+        inputs = self._thinking_inputs(stage, settings) | {"max_new_tokens": settings.max_new_tokens}
+
+        def measure() -> Result:
+            engine = Engine.from_pretrained(self._model(stage), self.recipe.dtype)
+            return measure_arm(engine, items, settings.max_new_tokens, self.lines(f"think.{name}", len(items)))
+
+        return self.parts.measured(f"think.{name}", inputs, measure)
+
+    def _budget_curve(self, settings: ThinkingConfig, items: list[Item]) -> Result:
+        budgets = Budgets(settings.budgets, settings.answer_tokens)
+        inputs = self._thinking_inputs(settings.rl, settings) | {"budgets": [list(budgets.tokens), budgets.answer, budgets.waits]}
+
+        def measure() -> Result:
+            engine = Engine.from_pretrained(self._model(settings.rl), self.recipe.dtype)
+            return measure_thinking(engine, items, budgets, chance_levels(items), self.lines("think.budget_curve", len(items)))
+
+        result = self.parts.measured("think.budget_curve", inputs, measure)
+        write_atomic(self.folder / "think.budget_curve.csv", curve_csv(result["rows"]))
+        return result
+
+    def _thinking_inputs(self, stage: str, settings: ThinkingConfig) -> Result:
+        problems = self.recipe.data / settings.source / f"{settings.split}.jsonl"
+        return {"model": fingerprint(self._model(stage)), "problems": fingerprint(problems), "dtype": str(self.run.dtype)}
 
     def comparison(self, settings: ComparisonConfig) -> Result:
         trials = [self._trial(settings, kind, rate) for kind in KINDS for rate in settings.rates]

@@ -79,7 +79,7 @@ def load_part(part: nn.Module, folder: str | Path, prefix: str) -> None:
     """
     folder = Path(folder)
     wanted = {prefix + name: view for name, view in official_tensors(part).items()}
-    stored = {name: shape for name, shape in _stored_shapes(folder).items() if name.startswith(prefix)}
+    stored = {name: shape for name, shape in stored_shapes(folder).items() if name.startswith(prefix)}
     check_fit({name: tuple(view.shape) for name, view in wanted.items()}, stored, str(folder))
     for name, tensor in stored_tensors(folder, wanted):
         wanted[name].copy_(tensor)
@@ -159,7 +159,8 @@ def check_fit(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[
         raise CheckpointError(f"{where}: {counts}\n" + "\n".join(f"  {fault}" for fault in faults) + f"\n  {advice}")
 
 
-def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a folder; reads no values."""
     shapes: dict[str, tuple[int, ...]] = {}
     for file in weight_files(folder):
         with _opened(file) as tensors:

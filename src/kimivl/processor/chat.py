@@ -137,7 +137,11 @@ class _Writer:
             if isinstance(part, ImagePart):
                 self.image(next(self.image_tokens))
             else:
-                self.text(part.text, provenance if part.learned else Provenance.GIVEN, part.spelled)
+                given = provenance if part.learned else Provenance.GIVEN
+                if part.ids is None:
+                    self.text(part.text, given, part.spelled)
+                else:
+                    self.rendered.append(self.tokenizer.written(part.ids, part.text), given)
 
     def image(self, tokens: int) -> None:
         self.structure("<|media_start|>")
@@ -158,11 +162,15 @@ def _joined(parts: Sequence[Part]) -> list[Part]:
     joined: list[Part] = []
     for part in parts:
         last = joined[-1] if joined else None
-        if isinstance(part, TextPart) and isinstance(last, TextPart) and replace(part, text=last.text) == last:
+        if isinstance(part, TextPart) and isinstance(last, TextPart) and _alike(part, last):
             joined[-1] = replace(last, text=last.text + part.text)
         else:
             joined.append(part)
     return joined
+
+
+def _alike(part: TextPart, last: TextPart) -> bool:
+    return part.ids is None and replace(part, text=last.text) == last
 
 
 def _check_image_count(parts: Sequence[Part], image_tokens: Sequence[int]) -> None:

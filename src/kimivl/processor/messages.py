@@ -23,11 +23,13 @@ class TextPart:
     """Plain text. `spelled` text is written byte by byte, so that reading it is a choice among letters.
 
     What is not `learned` is read and never a target, for instance the planted error that an answer goes on to correct.
+    `ids` are the tokens that a model wrote the text in, where it is to learn from just these: a text has many encodings.
     """
 
     text: str
     spelled: bool = False
     learned: bool = True
+    ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def read_parts(content: Any, folder: Path, where: str) -> tuple[Part, ...]:
     """The `content` of a message or of a document.
 
     Args:
-        content: a string, or a list of `{"type": "text", "text": str, "spelled"?: bool, "learned"?: bool}` and
+        content: a string, or a list of `{"type": "text", "text": str, "spelled"?: bool, "learned"?: bool, "ids"?: [int]}` and
             `{"type": "image", "image": str}`.
         folder, where: as in `read_messages`.
     Errors: ValueError naming `where`, the part and the key. Files are not opened here.
@@ -98,17 +100,23 @@ def read_parts(content: Any, folder: Path, where: str) -> tuple[Part, ...]:
 def _read_part(part: Any, folder: Path, where: str) -> Part:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if kind == "text":
-        _check_keys(part, {"type", "text"}, {"spelled", "learned"}, where)
+        _check_keys(part, {"type", "text"}, {"spelled", "learned", "ids"}, where)
         text, spelled, learned = part["text"], part.get("spelled", False), part.get("learned", True)
         if not isinstance(text, str) or not isinstance(spelled, bool) or not isinstance(learned, bool):
             raise ValueError(f'{where}: "text" must be a string, "spelled" and "learned" true or false')
-        return TextPart(text, spelled, learned)
+        return TextPart(text, spelled, learned, _read_ids(part["ids"], where) if "ids" in part else None)
     if kind == "image":
         _check_keys(part, {"type", "image"}, set(), where)
         if not isinstance(part["image"], str) or not part["image"]:
             raise ValueError(f'{where}: "image" must be the path of one image file, got {part["image"]!r}')
         return ImagePart(folder / part["image"])
     raise ValueError(f'{where}: a part is {{"type": "text", "text": …}} or {{"type": "image", "image": …}}, got {part!r}')
+
+
+def _read_ids(ids: Any, where: str) -> tuple[int, ...]:
+    if not isinstance(ids, list) or not all(type(id) is int for id in ids):
+        raise ValueError(f'{where}: "ids" must be a list of token numbers')
+    return tuple(ids)
 
 
 def _check_keys(record: Any, needed: set[str], allowed: set[str], where: str) -> None:

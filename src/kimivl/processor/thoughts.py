@@ -59,7 +59,7 @@ def _behind_thought(parts: Sequence[Part]) -> tuple[Part, ...]:
             dropped, rest = max(0, dropped - len(part.text)), part.text[dropped:]
             if not kept:
                 rest = rest.lstrip()
-            part = replace(part, text=rest, learned=False)
+            part = replace(part, text=rest, learned=False, ids=part.ids if rest == part.text else None)
         if not isinstance(part, TextPart) or part.text:
             kept.append(part)
     return tuple(kept)

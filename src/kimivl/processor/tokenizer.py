@@ -123,6 +123,17 @@ class Tokenizer:
             return self._encoding.encode_ordinary(text)
         return [id for piece in _pieces(text) for id in self._encoding.encode_ordinary(piece)]
 
+    def written(self, ids: Sequence[int], text: str) -> list[int]:
+        """The ids in which a model wrote `text`, as they are.
+
+        Errors: ValueError if they are not text, or another one: they were written with another tokenizer.
+        """
+        if any(not 0 <= id < self.n_ranks for id in ids) or self.decode(ids) != text:
+            raise ValueError(
+                f"the ids of the text {text[:40]!r} do not spell it with this tokenizer: another one wrote them; remove them"
+            )
+        return list(ids)
+
     def decode(self, ids: Iterable[int]) -> str:
         """Text of some ids; special tokens appear by name, bytes that are no UTF-8 (a character cut in two) as U+FFFD.
 

@@ -1,7 +1,7 @@
 """What an iteration's responses were like, in the figures that peers log.
 
 What it is: `measures`.
-What it is not: what the updates saw (`train/policy_update.py`), or the judgement (`train/policy_trainer.py`).
+What it is not: what the updates saw (`train/policy_update.py`), or the judgement (`judge.py`).
 """
 
 from collections.abc import Sequence

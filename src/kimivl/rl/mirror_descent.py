@@ -74,13 +74,13 @@ class MirrorDescent:
         """
         responses = len(advantage_R)
         length_R = torch.bincount(response_T, minlength=responses).clamp(min=1)
-        logp_R, ratio_R = (_summed(x_T, response_T, responses) for x_T in (correction_T * logp_T, logp_T - reference_T))
+        logp_R, ratio_R = (summed(x_T, response_T, responses) for x_T in (correction_T * logp_T, logp_T - reference_T))
         policy_R = -advantage_R * logp_R
         if self.level == "sequence":
             return policy_R, self.tau / 2 * ratio_R.square()
         if self.level == "per_length":
             return policy_R / length_R, self.tau / 2 * ratio_R.square() / length_R
-        squares_R = _summed((logp_T - reference_T).square(), response_T, responses)
+        squares_R = summed((logp_T - reference_T).square(), response_T, responses)
         return policy_R / length_R, self.tau / 2 * squares_R / length_R
 
 
@@ -97,7 +97,7 @@ class Imitation:
     ) -> tuple[Tensor, Tensor]:
         """(mean cross-entropy of each right response, 0), as `MirrorDescent.losses`."""
         length_R = torch.bincount(response_T, minlength=len(advantage_R)).clamp(min=1)
-        policy_R = -advantage_R * _summed(correction_T * logp_T, response_T, len(advantage_R)) / length_R
+        policy_R = -advantage_R * summed(correction_T * logp_T, response_T, len(advantage_R)) / length_R
         return policy_R, torch.zeros_like(policy_R)
 
 
@@ -113,5 +113,6 @@ def corrections(reference_T: Tensor, behaviour_T: Tensor) -> Tensor:
 Objective = MirrorDescent | Imitation
 
 
-def _summed(x_T: Tensor, response_T: Tensor, responses: int) -> Tensor:
+def summed(x_T: Tensor, response_T: Tensor, responses: int) -> Tensor:
+    """The sum over each response's tokens, fp32 [R]."""
     return torch.zeros(responses, device=x_T.device).index_add(0, response_T, x_T.float())

@@ -32,13 +32,17 @@ class Problems:
             self.truths[sample.id] = _truth(sample, f"{source.path}:{row + 1} (id {sample.id})")
             self.difficulties[sample.id] = float(sample.meta.get("difficulty", 0))
 
+    def sample(self, name: str) -> Sample:
+        """The problem as its source has it."""
+        return self.source[self._row[name]]
+
     def prompt(self, name: str) -> Encoded:
         """What the policy reads, up to where its answer begins."""
         return self.processor.encode_chat(self.messages(name), add_generation_prompt=True)
 
     def messages(self, name: str) -> tuple[Message, ...]:
         """The conversation that the policy answers."""
-        return self.source[self._row[name]].messages[:-1]
+        return self.sample(name).messages[:-1]
 
     def has_pictures(self, name: str) -> bool:
         return any(isinstance(part, ImagePart) for message in self.messages(name) for part in message.parts)

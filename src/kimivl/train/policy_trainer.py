@@ -21,6 +21,7 @@ from torch import Tensor
 from kimivl.config.recipe import StageConfig
 from kimivl.engine.engine import Engine
 from kimivl.processor.processor import Encoded
+from kimivl.rl.judge import JudgedGroup, judge
 from kimivl.rl.length_reward import LengthReward, length_rewards
 from kimivl.rl.measures import measures
 from kimivl.rl.mirror_descent import Imitation, MirrorDescent
@@ -40,8 +41,7 @@ Group = list[Response]
 class Judged:
     """N finished groups of K responses. `rewards_NK` has the length reward in it."""
 
-    groups: list[Group]
-    texts: list[list[str]]
+    groups: list[JudgedGroup]
     right_NK: Tensor
     rewards_NK: Tensor
     advantages_NK: Tensor
@@ -110,12 +110,12 @@ class PolicyTrainer:
         finished = [group for group in groups if all(response.finish for response in group)]
         self.pending = [group for group in groups if not all(response.finish for response in group)]
         rollout_seconds = time.perf_counter() - start
-        metrics: dict[str, Any] = {"groups": len(finished), "pending": len(self.pending)}
+        metrics: dict[str, Any] = {"groups": len(finished), "pending": len(self.pending), "tokens": 0, "patches": 0}
         example: dict[str, Any] = {}
         if finished:
             judged = self._judged(finished, iteration)
-            metrics |= measures(judged.groups, judged.right_NK, judged.rewards_NK, judged.advantages_NK)
-            metrics |= self.update.run(judged.groups, judged.advantages_NK, prompts, iteration)
+            metrics |= measures(finished, judged.right_NK, judged.rewards_NK, judged.advantages_NK)
+            metrics |= self.update.run(finished, judged.advantages_NK, prompts, iteration)
             example = self._example(judged)
         seconds = time.perf_counter() - start
         metrics |= {"quarantined": len(self.sampler.quarantined), "rollout_seconds": rollout_seconds, "seconds": seconds}
@@ -132,26 +132,20 @@ class PolicyTrainer:
 
     def _judged(self, groups: list[Group], iteration: int) -> Judged:
         """Rewards; the sampler learns how often each problem was solved."""
-        texts = [[self._text(response) for response in group] for group in groups]
-        truths = [self.problems.truths[group[0].problem] for group in groups]
-        right_NK = torch.tensor([self.verifier.right(of_group, truth) for of_group, truth in zip(texts, truths)])
+        judged = judge(groups, self.problems, self.verifier)
+        for group in judged:
+            self.sampler.update(group.problem, sum(group.right), len(group.right))
+        right_NK = torch.tensor([group.right for group in judged])
         finished_NK = torch.tensor([[response.finish == "stop" for response in group] for group in groups])
-        right_NK = right_NK & finished_NK
-        for group, right_K in zip(groups, right_NK):
-            self.sampler.update(group[0].problem, int(right_K.sum()), len(group))
         lengths_NK = torch.tensor([[len(response.ids) for response in group] for group in groups])
         bonus_NK = self.length_reward.at(iteration) * length_rewards(lengths_NK, right_NK, finished_NK)
         rewards_NK = right_NK.float() + bonus_NK
-        return Judged(groups, texts, right_NK, rewards_NK, self.objective.advantages(rewards_NK))
-
-    def _text(self, response: Response) -> str:
-        """A response in words, without the token that closes it."""
-        return self.engine.processor.tokenizer.decode([id for id in response.ids if id not in self.engine.stop_ids])
+        return Judged(judged, right_NK, rewards_NK, self.objective.advantages(rewards_NK))
 
     def _example(self, judged: Judged) -> dict[str, Any]:
-        problem = judged.groups[0][0].problem
+        group = judged.groups[0]
         responses = [
-            {"text": text, "tokens": len(response.ids), "finish": response.finish, "right": bool(right), "reward": float(reward)}
-            for text, response, right, reward in zip(judged.texts[0], judged.groups[0], judged.right_NK[0], judged.rewards_NK[0])
+            {"text": text, "tokens": len(response.ids), "finish": response.finish, "right": right, "reward": float(reward)}
+            for text, response, right, reward in zip(group.texts, group.responses, group.right, judged.rewards_NK[0])
         ]
-        return {"problem": problem, "truth": self.problems.truths[problem], "responses": responses}
+        return {"problem": group.problem, "truth": group.truth, "responses": responses}

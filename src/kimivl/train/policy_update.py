@@ -42,20 +42,23 @@ class PolicyUpdate:
     ) -> dict[str, float]:
         """All updates of an iteration; returns what they saw.
 
+        Groups without any advantage are left out: all that they hold is the pull to the policy that wrote them.
         Raises: FloatingPointError if a loss or gradient is not finite, before the weights take it.
         """
         if self.settings.reset_optimizer:
             self.optimizer = make_optimizer(self.model, TRAINED, self.stage.optimizer)
         lr = self.schedule.lr(self.stage.schedule_start + iteration)
         self.optimizer.set_lr(lr)
+        teaching = advantages_NK.any(1).nonzero()[:, 0].tolist()
         batches = [
-            (self._packs(groups[part], prompts, iteration), advantages_NK[part].flatten())
-            for part in _parts(len(groups), self.settings.minibatches)
+            (self._packs([groups[n] for n in teaching[part]], prompts, iteration), advantages_NK[teaching[part]].flatten())
+            for part in _parts(len(teaching), self.settings.minibatches)
         ]
-        references = [[self._reference(pack) for pack in packs] for packs, _ in batches]  # all before the first update
+        # The first minibatch meets the policy that wrote it, so its own probabilities are the reference.
+        references = [[self._reference(pack) if number else None for pack in packs] for number, (packs, _) in enumerate(batches)]
         seen = _Seen()
-        for (packs, advantage_R), reference in zip(batches, references):
-            self._step(packs, advantage_R, reference, seen, iteration)
+        for (packs, advantage_R), of_packs in zip(batches, references):
+            self._step(packs, advantage_R, of_packs, seen, iteration)
         return {"lr": lr, **seen.means()}
 
     def _packs(self, groups: Sequence[Sequence[Response]], prompts: Mapping[str, Encoded], iteration: int) -> list[ResponsePack]:
@@ -67,12 +70,18 @@ class PolicyUpdate:
         return token_logps(self.model, pack, self.allowed_A)
 
     def _step(
-        self, packs: Sequence[ResponsePack], advantage_R: Tensor, reference: Sequence[Tensor], seen: "_Seen", iteration: int
+        self,
+        packs: Sequence[ResponsePack],
+        advantage_R: Tensor,
+        references: Sequence[Tensor | None],
+        seen: "_Seen",
+        iteration: int,
     ) -> None:
         """One update, on the mean over the minibatch's responses."""
         self.optimizer.zero_grad(set_to_none=True)
-        for pack, reference_S in zip(packs, reference):
+        for pack, reference_S in zip(packs, references):
             logp_S = token_logps(self.model, pack, self.allowed_A)
+            reference_S = logp_S.detach() if reference_S is None else reference_S
             correction_S = torch.ones_like(reference_S) if self.exact else corrections(reference_S, pack.behaviour_S)
             policy_R, pull_R = self.objective.losses(logp_S, reference_S, pack.response_S, advantage_R, correction_S)
             loss = (policy_R + pull_R).sum() / len(advantage_R)
@@ -82,7 +91,7 @@ class PolicyUpdate:
         norm = float(nn.utils.clip_grad_norm_(trained_parameters(self.optimizer), self.stage.optimizer.max_grad_norm))
         check_finite("gradient norm", norm, self.stage.name, iteration, [name for pack in packs for name in pack.problems])
         self.optimizer.step()
-        seen.end_step(len(advantage_R), norm)
+        seen.end_step(packs, len(advantage_R), norm)
 
 
 class _Seen:
@@ -90,7 +99,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self.sums: defaultdict[str, float] = defaultdict(float)
-        self.responses = self.tokens = self.steps = 0
+        self.responses = self.learned = self.steps = self.tokens = self.patches = 0
         self.largest_gap = 0.0
 
     def take(self, policy_R: Tensor, pull_R: Tensor, logp_S: Tensor, reference_S: Tensor, behaviour_S: Tensor) -> None:
@@ -102,10 +111,12 @@ class _Seen:
         }  # fmt: skip
         for name, value in values.items():
             self.sums[name] += float(value.sum())
-        self.tokens += len(logp_S)
+        self.learned += len(logp_S)
         self.largest_gap = max(self.largest_gap, float(gap_S.max()) if len(gap_S) else 0.0)
 
-    def end_step(self, responses: int, norm: float) -> None:
+    def end_step(self, packs: Sequence[ResponsePack], responses: int, norm: float) -> None:
+        self.tokens += sum(len(pack.ids_T) for pack in packs)
+        self.patches += sum(len(pack.patches_P) for pack in packs)
         self.responses += responses
         self.steps += 1
         self.sums["grad_norm"] += norm
@@ -113,20 +124,23 @@ class _Seen:
     def means(self) -> dict[str, float]:
         """`loss`, `policy_loss` and `pull` (τ/2·ρ²) per response; `kl` to the reference, `entropy`, `drift` (|log-ratio|) and
         `engine_gap` (|engine − trainer|) in nats per token; `ratio_mean` (trainer / engine) before the cap, and the
-        share of tokens above it, `ratio_capped`."""
+        share of tokens above it, `ratio_capped`; `tokens` and `patches` are all that the updates read."""
         policy, pull = (self.sums[name] / max(1, self.responses) for name in ("policy_loss", "pull"))
         kl, drift, entropy, gap, ratio, capped = (
-            self.sums[name] / max(1, self.tokens) for name in ("kl", "drift", "entropy", "gap", "ratio", "capped")
+            self.sums[name] / max(1, self.learned) for name in ("kl", "drift", "entropy", "gap", "ratio", "capped")
         )
         return {
             "loss": policy + pull, "policy_loss": policy, "pull": pull, "kl": kl, "drift": drift, "entropy": entropy,
             "engine_gap": gap, "engine_gap_max": self.largest_gap, "ratio_mean": ratio, "ratio_capped": capped,
-            "grad_norm": self.sums["grad_norm"] / max(1, self.steps), "updates": self.steps, "learned_tokens": self.tokens,
+            "grad_norm": self.sums["grad_norm"] / max(1, self.steps), "updates": self.steps, "learned_tokens": self.learned,
+            "tokens": self.tokens, "patches": self.patches,
         }  # fmt: skip
 
 
 def _parts(count: int, parts: int) -> list[slice]:
-    """`count` groups in at most `parts` runs of nearly equal length."""
+    """`count` groups in at most `parts` runs of nearly equal length; none of no groups."""
     parts = min(parts, count)
+    if not parts:
+        return []
     edges = [round(part * count / parts) for part in range(parts + 1)]
     return [slice(start, end) for start, end in zip(edges, edges[1:])]

@@ -7,11 +7,13 @@ result (`eval/`), or the command line.
     runs/NAME/data.json                 which build of the data it reads, where the data have a manifest
     runs/NAME/processor/                tokenizer and image settings
     runs/NAME/stages/STAGE/metrics.jsonl, checkpoint/   while it trains
-    runs/NAME/stages/STAGE/model/, finished.json        when it is done
+    runs/NAME/stages/STAGE/model/, finished.json        when it is done; a `sample` stage has data in the place of a model
 """
 
 import json
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +22,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kimivl.config.base import ConfigError, parse, read_json
 from kimivl.config.recipe import RecipeConfig, StageConfig
 from kimivl.data.batch import PackedBatch
-from kimivl.data.loader import Loader, held_out_packs, load_sources
+from kimivl.data.loader import Loader, held_out_packs
 from kimivl.data.source import Source, source_file
 from kimivl.engine.engine import Engine
 from kimivl.model.atomic import replaced_folder, write_atomic
+from kimivl.model.average import average_models
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.layout import save_model, save_weights
 from kimivl.ops.dtype import compute_dtype
 from kimivl.processor.processor import Processor
 from kimivl.rl.problems import Problems
+from kimivl.rl.rollout import Limits, NativeRollouts
+from kimivl.rl.shortest import pairs
 from kimivl.rl.verifier import Verifier
 from kimivl.train.build import Builder
 from kimivl.train.policy_trainer import PolicyTrainer
+from kimivl.train.preference_trainer import PreferenceTrainer
 from kimivl.train.rollout_engines import rollouts_for
+from kimivl.train.sampling import AnswerSampling, read_groups
 from kimivl.train.stages.language import language_task, mean_loss
 from kimivl.train.stages.task import Task
 from kimivl.train.stages.vit import vit_task
@@ -62,7 +69,15 @@ class Run:
         self._claim_folder()
         processor = prepare_processor(self.recipe, self.folder / "processor")
         for stage in unfinished:
-            self._train_stage(stage, processor)
+            self._runner(stage)(stage, processor)
+
+    def source(self, name: str) -> Source:
+        """What a mixture calls by this name: what a `sample` stage wrote, else a folder of the data."""
+        return Source(self.stages_folder if name in self.recipe.samplings else self.recipe.data, name)
+
+    def sources(self, stage: StageConfig) -> dict[str, Source]:
+        """All that the stage's mixture names. Raises: FileNotFoundError naming what is missing."""
+        return {name: self.source(name) for name in stage.sources}
 
     def is_finished(self, stage: StageConfig) -> bool:
         return (self.stages_folder / stage.name / "finished.json").exists()
@@ -72,12 +87,14 @@ class Run:
         values: dict[str, Any] = json.loads((self.stages_folder / stage.name / "finished.json").read_text())
         return values
 
+    def _runner(self, stage: StageConfig) -> Callable[[StageConfig, Processor], None]:
+        runners = {"rl": self._train_policy, "average": self._average, "sample": self._sample, "dpo": self._train_preferences}
+        return runners.get(stage.kind, self._train_stage)
+
     def _train_stage(self, stage: StageConfig, processor: Processor) -> None:
-        if stage.kind == "rl":
-            return self._train_policy(stage, processor)
         folder = self.stages_folder / stage.name
         task = self.task(stage, processor)
-        loader = Loader(stage, load_sources(self.recipe.data, stage), processor, self.recipe.seed)
+        loader = Loader(stage, self.sources(stage), processor, self.recipe.seed)
         held_out, every = self._held_out_text(stage, processor)
         with _progress_bar() as bar:
             line = bar.add_task(stage.name, total=stage.steps, note="")
@@ -95,7 +112,7 @@ class Run:
         settings, folder = stage.rl, self.stages_folder / stage.name
         assert settings is not None  # the recipe's own check
         engine = Engine(self.builder.kimi_vl(stage), processor, stage.context)
-        problems = Problems(Source(self.recipe.data, stage.sources[0]), processor)
+        problems = Problems(self.source(stage.sources[0]), processor)
         with _progress_bar() as bar, Verifier(settings.score) as verifier:
             line = bar.add_task(stage.name, total=stage.steps, note="")
 
@@ -107,6 +124,49 @@ class Run:
             with rollouts_for(settings, engine, problems, folder, self.recipe.seed) as rollouts:
                 progress = PolicyTrainer(stage, engine, problems, rollouts, verifier, folder, self.recipe.seed, watch).run()
         self._finish(stage, engine.model, processor, {"steps": progress.step, "seconds": progress.seconds})
+
+    def _average(self, stage: StageConfig, processor: Processor) -> None:
+        """The mean of earlier stages' models."""
+        assert stage.average is not None  # the recipe's own check
+        start = time.perf_counter()
+        model = average_models([self.builder.model_folder(name) for name in stage.average], self.dtype)
+        self._finish(stage, model, processor, {"steps": 0, "seconds": time.perf_counter() - start})
+
+    def _sample(self, stage: StageConfig, processor: Processor) -> None:
+        """Answers to problems, as data for later stages."""
+        settings, folder = stage.sample, self.stages_folder / stage.name
+        assert settings is not None  # the recipe's own check
+        engine = Engine(self.builder.kimi_vl(stage), processor, stage.context)
+        limits = Limits(settings.max_tokens, settings.max_tokens, settings.repeat_stop)
+        rollouts = NativeRollouts(engine, limits, self.recipe.seed)
+        problems = Problems(self.source(stage.sources[0]), processor)
+        with _progress_bar() as bar, Verifier(settings.score) as verifier:
+            line = bar.add_task(stage.name, total=settings.problems or len(problems.truths), note="")
+
+            def watch(step: int, metrics: dict[str, Any]) -> dict[str, Any]:
+                bar.update(line, completed=step + 1)
+                return {}
+
+            summary = AnswerSampling(stage, problems, rollouts, verifier, folder, self.recipe.seed, watch).run()
+        self._mark_finished(stage, {"steps": 0} | summary)
+
+    def _train_preferences(self, stage: StageConfig, processor: Processor) -> None:
+        """A stage of direct preference optimization."""
+        sampled = self.recipe.stage(stage.sources[0])
+        found = pairs(read_groups(self.stages_folder / sampled.name), processor.tokenizer.im_end_id)
+        problems = Problems(self.source(sampled.sources[0]), processor)
+        engine = Engine(self.builder.kimi_vl(stage), processor, stage.context)
+        with _progress_bar() as bar:
+            line = bar.add_task(stage.name, total=stage.steps, note="")
+
+            def watch(step: int, metrics: dict[str, Any]) -> dict[str, Any]:
+                bar.update(line, completed=step + 1, note=f"{len(found)} pairs, loss {metrics['loss']:.3f}")
+                return {}
+
+            folder = self.stages_folder / stage.name
+            progress = PreferenceTrainer(stage, engine, problems, found, folder, self.recipe.seed, watch).run()
+        summary = {"steps": progress.step, "seconds": progress.seconds, "pairs": len(found)}
+        self._finish(stage, engine.model, processor, summary)
 
     def task(self, stage: StageConfig, processor: Processor) -> Task:
         """The stage's model at its start, and its loss."""
@@ -123,7 +183,10 @@ class Run:
             else:
                 save_model(model, new)
                 processor.save_pretrained(new)
-        write_atomic(folder / "finished.json", json.dumps(summary) + "\n")
+        self._mark_finished(stage, summary)
+
+    def _mark_finished(self, stage: StageConfig, summary: dict[str, Any]) -> None:
+        write_atomic(self.stages_folder / stage.name / "finished.json", json.dumps(summary) + "\n")
         self._drop_checkpoint(stage)
 
     def _drop_checkpoint(self, stage: StageConfig) -> None:
@@ -170,7 +233,8 @@ class Run:
 
     def _check_data(self) -> None:
         """What only a later stage or the evaluation reads must not be missed after all the stages before it."""
-        training = [(name, "train") for stage in self.recipe.stages for name in stage.sources]
+        names = [name for stage in self.recipe.stages for name in stage.sources if name not in self.recipe.samplings]
+        training = [(name, "train") for name in names]
         for name, split in [*training, *self.recipe.held_out_files]:
             source_file(self.recipe.data, name, split)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kimivl.data.batch import Piece, pack
-from kimivl.data.loader import Loader, cut, encode, load_sources
+from kimivl.data.loader import Loader, cut, encode
 from kimivl.data.source import Source
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.processor.chat import Provenance
@@ -73,7 +73,7 @@ def test_every_kind_of_stage_trains_what_the_paper_says():
     assert {kind: set(parts) for kind, parts in TRAINED.items()} == {
         "text": {"language_model."},
         "align": everything - {"language_model."},
-        **dict.fromkeys(("joint", "cooldown", "long_context", "sft"), everything),
+        **dict.fromkeys(("joint", "cooldown", "long_context", "sft", "long_cot"), everything),
     }
 
 
@@ -142,7 +142,7 @@ def test_alignment_reports_the_loss_of_the_text_behind_the_image_alone(model, pi
 def test_fine_tuning_learns_only_answers_and_special_tokens(make_recipe, make_stage, data, processor):
     """A pack of conversations, its tokens told apart by their ids: special ones ≥ 256, and the bytes of the answers."""
     stage = make_recipe(make_stage("sft")).stages[0]
-    batch = Loader(stage, load_sources(data, stage), processor, 0).packs(0)[0]
+    batch = Loader(stage, {"colors": Source(data, "colors")}, processor, 0).packs(0)[0]
     assert len(batch.sample_ids) == 2
     segments = zip(batch.labels_T.split(batch.segments.lengths), batch.weights_T.split(batch.segments.lengths))
     colors = ["red", "lime", "blue", "black", "red", "blue"]

@@ -1,0 +1,50 @@
+"""What thinking brings is taken problem by problem; a response that did not end is wrong, and a thought is no answer."""
+
+import pytest
+
+from kimivl.engine.engine import Completion
+from kimivl.eval.items import Item
+from kimivl.eval.thinking_gain import difference, measure_arm, thinking_figures
+from kimivl.processor.thoughts import CLOSE, OPEN
+
+
+class Says:
+    """An engine that answers what it is told."""
+
+    class processor:
+        @staticmethod
+        def encode_chat(messages, add_generation_prompt):
+            return messages
+
+    def __init__(self, *answers):
+        self.answers = answers
+
+    def generate(self, prompts, sampling, progress):
+        return [Completion([0] * tokens, text, reason, []) for text, tokens, reason in self.answers]
+
+
+def test_an_arm_by_hand():
+    items = [Item(f"q{n}", (), "", "7", (), family=family) for n, family in enumerate(("sums", "sums", "paths", "paths"))]
+    engine = Says(
+        (f"{OPEN}5+2=7{CLOSE}7", 10, "stop"), (f"{OPEN}7{CLOSE}8", 20, "stop"), ("7", 1, "stop"), (f"{OPEN}{CLOSE}7", 9, "length")
+    )
+    arm = measure_arm(engine, items, 30)
+    assert arm["right"] == [1, 0, 1, 0] and arm["accuracy"] == 0.5 and arm["by_family"] == {"sums": 0.5, "paths": 0.5}
+    assert arm["mean_tokens"] == 10 and arm["unfinished"] == 0.25 and arm["low"] <= 0.5 <= arm["high"]
+
+
+def test_differences_are_paired():
+    """Gaps 1, 0, 0, 1: mean ½, sample variance ⅓, standard error √(⅓ / 4)."""
+    assert difference([1, 1, 0, 1], [0, 1, 0, 0]) == pytest.approx((0.5, (1 / 12) ** 0.5))
+
+
+def arm(*right):
+    return {"accuracy": sum(right) / len(right), "mean_tokens": 10.0 * len(right), "right": list(right), "by_family": {}}
+
+
+def test_figures_are_those_of_the_arms_that_there_are():
+    arms = {"direct": arm(0, 0, 0, 1), "sft": arm(0, 1, 0, 1), "rl": arm(1, 1, 1, 1)}
+    figures = thinking_figures(arms)
+    assert figures["sft_minus_direct"] == 0.25 and figures["rl_minus_sft"] == 0.5 and figures["rl_accuracy"] == 1
+    assert "curriculum_gain" not in figures and "right" not in figures["arms"]["rl"]
+    assert thinking_figures(arms | {"rl_uniform": arm(1, 1, 1, 0)})["curriculum_gain"] == 0.25
