@@ -2,7 +2,8 @@
 
 import pytest
 
-from kimivl.config.recipe import ComparisonConfig, PhaseConfig
+from kimivl.config.evaluation import ComparisonConfig
+from kimivl.config.recipe import PhaseConfig
 from kimivl.eval.comparison import best_of, measure_training, short_stage
 from kimivl.optim.schedule import Phase, Schedule
 from kimivl.processor.processor import Processor

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kimivl.rl.mirror_descent import MirrorDescent
+from kimivl.rl.mirror_descent import Imitation, MirrorDescent, corrections
 
 # τ → (advantage of a right, of a wrong answer) with τ log Z exact, binary rewards and a pass rate of a half.
 PUBLISHED = {0.01: (0.007, -0.993), 0.05: (0.035, -0.965), 0.2: (0.14, -0.86), 1.0: (0.38, -0.62), 5.0: (0.475, -0.525)}
@@ -66,15 +66,43 @@ def test_each_level_by_hand():
         expected["per_length"].append(expected["sequence"][-1] / length)
         expected["token"].append((-advantage * logp + 0.1 * ratio**2).mean())
     for level, losses in expected.items():
-        policy_R, pull_R = MirrorDescent(0.2, level=level).losses(logp_T, reference_T, response_T, advantage_R)
+        policy_R, pull_R = MirrorDescent(0.2, level=level).losses(logp_T, reference_T, response_T, advantage_R, torch.ones(6))
         torch.testing.assert_close(policy_R + pull_R, torch.stack(losses))
 
 
 def test_a_response_without_tokens_of_its_own_costs_nothing():
     logp_T, reference_T, response_T, advantage_R = three_responses()
     rest = response_T != 1
-    policy_R, pull_R = MirrorDescent(level="token").losses(logp_T[rest], reference_T[rest], response_T[rest], advantage_R)
+    kept = (logp_T[rest], reference_T[rest], response_T[rest], advantage_R, torch.ones(5))
+    policy_R, pull_R = MirrorDescent(level="token").losses(*kept)
     assert (policy_R[1].item(), pull_R[1].item()) == (0.0, 0.0)
+
+
+def test_the_ratio_of_trainer_to_engine_is_capped():
+    """Ratios of 0.5, 1, 1.5, 2 and 8: only the last is above C = 2."""
+    ratios = torch.tensor([0.5, 1.0, 1.5, 2.0, 8.0])
+    behaviour = torch.tensor([-3.0, -1.0, -2.0, -0.5, -4.0])
+    assert corrections(behaviour + ratios.log(), behaviour).tolist() == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0])
+
+
+@pytest.mark.parametrize(("objective", "divided"), [(MirrorDescent(0.2), False), (MirrorDescent(0.2, level="token"), True)])
+def test_a_correction_weighs_the_policy_term_and_not_the_pull(objective, divided):
+    """Tokens of −1, −2 and −3 nats with the weights 0.5, 1 and 2 and an advantage of 0.5: −0.5·(−0.5 − 2 − 6) = 4.25."""
+    logp_T, reference_T, one = (
+        torch.tensor([-1.0, -2.0, -3.0]),
+        torch.tensor([-1.5, -2.0, -2.0]),
+        torch.zeros(3, dtype=torch.long),
+    )
+    policy_R, pull_R = objective.losses(logp_T, reference_T, one, torch.tensor([0.5]), torch.tensor([0.5, 1.0, 2.0]))
+    assert policy_R.item() == pytest.approx(4.25 / 3 if divided else 4.25)
+    # log-ratios 0.5, 0 and −1: squared in sum 0.25, one by one 1.25
+    assert pull_R.item() == pytest.approx(0.1 * (1.25 / 3 if divided else 0.25))
+
+
+def test_imitation_is_corrected_too():
+    both = [torch.tensor([-1.0, -3.0]), torch.tensor([-1.0, -3.0]), torch.zeros(2, dtype=torch.long), torch.ones(1)]
+    policy_R, _ = Imitation().losses(*both, torch.tensor([2.0, 0.5]))
+    assert policy_R.item() == pytest.approx((2 * 1 + 0.5 * 3) / 2)
 
 
 def test_the_gradient_is_that_of_the_squared_gap_over_two_tau():
@@ -88,7 +116,9 @@ def test_the_gradient_is_that_of_the_squared_gap_over_two_tau():
         theta = torch.tensor([0.3, -0.2, 0.0, 1.0, -1.0, 0.4], requires_grad=True)
         logp_R = theta.log_softmax(0)[chosen]
         if simplified:
-            loss = sum(part.mean() for part in objective.losses(logp_R, start[chosen], torch.arange(4), advantage_R))
+            loss = sum(
+                part.mean() for part in objective.losses(logp_R, start[chosen], torch.arange(4), advantage_R, torch.ones(4))
+            )
         else:
             loss = (advantage_R - tau * (logp_R - start[chosen])).square().mean() / (2 * tau)
         loss.backward()
@@ -112,7 +142,8 @@ def bandit(baseline: str, tau: float) -> tuple[torch.Tensor, torch.Tensor, torch
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         logp_R = theta.log_softmax(0)[chosen]
-        loss = sum(part.mean() for part in objective.losses(logp_R, start.log()[chosen], torch.arange(100), advantage_R))
+        losses = objective.losses(logp_R, start.log()[chosen], torch.arange(100), advantage_R, torch.ones(100))
+        loss = sum(part.mean() for part in losses)
         loss.backward()
         return loss
 

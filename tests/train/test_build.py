@@ -71,13 +71,14 @@ def test_a_trained_balance_bias_is_handed_on(finished):
 
 
 def test_the_rope_base_that_a_stage_sets_stays_in_force_and_is_written_down(finished):
-    """`long` sets it; `sft` comes after and says nothing."""
+    """`long` sets it; those after it say nothing."""
     bases = {}
     for stage in finished.recipe.stages:
         if stage.kind != "vit":
             config = json.loads((finished.builder.model_folder(stage.name) / "config.json").read_text())
             bases[stage.name] = config["text_config"]["rope_theta"]
-    assert bases == {"text": 5e4, "decoder": 5e4, "align": 5e4, "joint": 5e4, "long": 8e5, "sft": 8e5}
+    before, after = ("text", "decoder", "align", "joint"), ("long", "sft", "long_cot", "rl")
+    assert bases == dict.fromkeys(before, 5e4) | dict.fromkeys(after, 8e5)
     assert finished.builder.kimi_vl(finished.recipe.stage("sft")).config.text_config.rope_theta == 8e5
 
 
@@ -86,7 +87,7 @@ def test_the_context_in_the_config_grows_with_the_stages(finished):
     lengths = {}
     for name in ("joint", "long", "sft"):
         lengths[name] = load_model(finished.builder.model_folder(name)).config.text_config.max_position_embeddings
-    assert lengths == {"joint": 64, "long": 96, "sft": 96}
+    assert lengths == {"joint": 64, "long": 128, "sft": 128}
 
 
 def test_a_published_kimi_vl_gives_all_its_parts(make_recipe, make_stage, tmp_path, moved):

@@ -1,6 +1,8 @@
 """Reinforcement learning as a stage: what moves, what does not, what is written down, and a reward that can be learned."""
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,22 +42,42 @@ class AnyEnding:
         return [True] * len(texts)
 
 
+class NeverRight:
+    """A judge who leaves every group without an advantage."""
+
+    def right(self, texts, truth):
+        return [False] * len(texts)
+
+
+class OtherKernels(NativeRollouts):
+    """An engine that thinks every token `ratio` times less likely than the trainer does."""
+
+    exact, ratio = False, 1.0
+
+    def write(self, responses, prompts, iteration):
+        written = super().write(responses, prompts, iteration)
+        return [replace(each, logps=tuple(logp - math.log(self.ratio) for logp in each.logps)) for each in written]
+
+
 def metrics_of(trainer: PolicyTrainer) -> list[dict]:
     return read_metrics(trainer.folder / "metrics.jsonl")
 
 
 def test_an_iteration_is_described_completely(make_policy_trainer):
-    trainer = make_policy_trainer()
+    trainer = make_policy_trainer(context=160, rl={"max_tokens": 40})
+    trainer.verifier = AnyEnding()
     trainer.run()
     first = metrics_of(trainer)[0]
     expected = {
         "step", "groups", "pending", "quarantined", "rollout_seconds", "seconds", "reward", "reward_std", "right", "solved",
         "all_right", "all_wrong", "no_spread", "advantage_size", "length", "length_right", "length_wrong", "length_ended",
         "truncated", "circling", "lr", "loss", "policy_loss", "pull", "kl", "drift", "entropy", "engine_gap", "engine_gap_max",
-        "grad_norm", "updates", "learned_tokens",
+        "ratio_mean", "ratio_capped", "grad_norm", "updates", "learned_tokens", "tokens", "patches",
     }  # fmt: skip
     assert set(first) == expected
     assert first["updates"] == 2 and first["groups"] == 4 and first["engine_gap"] <= 1e-5
+    assert first["ratio_mean"] == pytest.approx(1, abs=1e-5) and first["ratio_capped"] == 0
+    assert first["tokens"] > first["learned_tokens"] > 0 and first["patches"] > 0
     example = json.loads((trainer.folder / "responses.jsonl").read_text().splitlines()[0])
     assert len(example["responses"]) == 4 and example["truth"] in ("red", "lime", "blue", "black")
 
@@ -72,19 +94,55 @@ def test_what_pays_becomes_more_likely_and_the_balance_bias_stays(make_policy_tr
         assert torch.equal(value, start[name]) == name.endswith("e_score_correction_bias"), name
 
 
+def test_groups_without_an_advantage_move_nothing(make_policy_trainer, snapshot):
+    trainer = make_policy_trainer()
+    trainer.verifier = NeverRight()
+    start = snapshot(trainer.engine.model)
+    trainer.run()
+    for line in metrics_of(trainer):
+        assert line["groups"] == 4 and [line[key] for key in ("updates", "learned_tokens", "tokens", "patches")] == [0] * 4
+    for name, value in trainer.engine.model.state_dict().items():
+        assert torch.equal(value, start[name]), name
+
+
+@pytest.mark.parametrize(("ratio", "weight"), [(0.5, 0.5), (1.5, 1.5), (3.0, 2.0)])
+def test_tokens_of_an_engine_with_other_kernels_are_weighed_from_the_first_minibatch_on(make_policy_trainer, ratio, weight):
+    """The first minibatch has its own probabilities as its reference; they are what the engine's are compared with."""
+
+    def first(exact, ratio):
+        rl = {"max_tokens": 40, "minibatches": 1}
+        trainer = make_policy_trainer(f"{exact}-{ratio}", rl, steps=1, context=160)
+        trainer.rollouts = OtherKernels(trainer.engine, trainer.rollouts.limits, seed=3)
+        trainer.rollouts.ratio = ratio
+        trainer.update.exact = exact
+        trainer.verifier = AnyEnding()
+        trainer.run()
+        (line,) = metrics_of(trainer)
+        return line
+
+    plain, weighed, trusted = first(True, 1.0), first(False, ratio), first(True, ratio)
+    assert weighed["ratio_mean"] == pytest.approx(ratio, rel=1e-4) and weighed["ratio_capped"] == (ratio > weight)
+    assert plain["policy_loss"] != 0 and weighed["policy_loss"] == pytest.approx(weight * plain["policy_loss"], rel=1e-4)
+    assert weighed["pull"] == weighed["kl"] == weighed["drift"] == 0
+    assert trusted["policy_loss"] == plain["policy_loss"]
+
+
 @pytest.mark.parametrize("rl", [{}, {"segment": 3}, {"reset_optimizer": True}, {"objective": {"kind": "imitation"}}])
 def test_a_stopped_stage_goes_on_with_the_same_problems_and_draws(make_policy_trainer, snapshot, rl):
     whole = make_policy_trainer("whole", rl, steps=6)
+    whole.verifier = AnyEnding()
     whole.run()
     stopped = make_policy_trainer("parts", rl, steps=6, checkpoint_every=2)
+    stopped.verifier = AnyEnding()
     stopped.watch = lambda step, metrics: {} if step < 3 else 1 / 0  # dies in its fourth iteration
     with pytest.raises(ZeroDivisionError):
         stopped.run()
     resumed = make_policy_trainer("parts", rl, steps=6, checkpoint_every=2)
+    resumed.verifier = AnyEnding()
     resumed.run()
     clock = {"seconds", "rollout_seconds"}
     lines = [[{k: v for k, v in line.items() if k not in clock} for line in metrics_of(t)] for t in (whole, resumed)]
-    assert lines[0] == lines[1]
+    assert lines[0] == lines[1] and any(line.get("updates") for line in lines[0][2:])
     assert (whole.folder / "responses.jsonl").read_text() == (resumed.folder / "responses.jsonl").read_text()
     for name, value in snapshot(whole.engine.model).items():
         assert torch.equal(value, resumed.engine.model.state_dict()[name]), name

@@ -1,12 +1,14 @@
-"""The base of every configuration: frozen, and an unknown key is an error that names the key and the likely fix."""
+"""The base of every configuration: frozen, and an unknown key is an error that names the key and the likely fix; and the kinds of
+value that several schemas share."""
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 
 class ConfigError(ValueError):
@@ -20,6 +22,16 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):
+        raise ValueError(f"{name!r} names a file or folder: use letters, digits, _ and -, with single dots only between them")
+    return name
+
+
+AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Name = Annotated[str, AfterValidator(_plain_name)]  # of what has a folder or files of its own in a run
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """What the stages that sample responses, or learn from them, say beside what every stage says.
 
 What it is: the schema. The meaning of each value stands with the code that uses it: `rl/mirror_descent.py`,
-`rl/length_reward.py`, `rl/prompt_sampler.py`, `train/policy_trainer.py`; of `sample` and `dpo` stages in `train/sampling.py`,
-`rl/preference.py` and `train/preference_trainer.py`.
+`rl/length_reward.py`, `rl/prompt_sampler.py`, `rl/remote.py`, `rl/workers.py`, `train/policy_trainer.py`; of `sample` and
+`dpo` stages in `train/sampling.py`, `rl/preference.py` and `train/preference_trainer.py`.
 Facts: the papers publish the method and none of these numbers (reference/posttraining.md §2.1); defaults are Kimi k1.5's choice
 where it names one, ours elsewhere.
 """
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -52,6 +53,59 @@ class SamplingConfig(Config):
     uniform: bool = False
 
 
+def _address(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is no address: it begins with http:// or https://")
+    return url.rstrip("/")
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class NativeRolloutsConfig(Config):
+    """Our own engine, in the trainer's process."""
+
+    kind: Literal["native"] = "native"
+
+
+class RayRolloutsConfig(Config):
+    """Our own engine in `workers` processes with `cpus` cores each. `address`: of a Ray cluster; without it, this machine."""
+
+    kind: Literal["ray"]
+    workers: int = Field(default=2, gt=0)
+    cpus: int = Field(default=1, gt=0)
+    address: str | None = None
+
+
+class RemoteRolloutsConfig(Config):
+    """A server that speaks OpenAI's protocol, for instance vLLM.
+
+    `url` mostly ends in /v1; `model` is what the server calls what it serves. `protocol`: "completions" sends token ids, with
+    pictures as `multi_modal_data`; "chat" sends text and pictures, for servers that take no pictures beside ids.
+    `folder` is where each iteration's weights are written, where the server can read them; the run's own folder unless given.
+    Then `update_body` is sent to `update_url`, with {folder} filled in, and an empty request to each of `reset_urls`, which must
+    clear the cache of prefixes and the cache of what the vision encoder made of pictures.
+    `canary_gap`: mean |server − trainer| in nats per token of a fixed prompt's answer, above which the run stops.
+    """
+
+    kind: Literal["remote"]
+    url: Address
+    model: str
+    protocol: Literal["completions", "chat"]
+    update_url: Address
+    update_body: dict[str, Any] = {}
+    reset_urls: tuple[Address, ...] = Field(min_length=1)
+    folder: Path | None = None
+    concurrency: int = Field(default=64, gt=0)
+    timeout: float = Field(default=600.0, gt=0)
+    retries: int = Field(default=3, ge=0)
+    canary_tokens: int = Field(default=16, gt=0)
+    canary_gap: float = Field(default=0.1, gt=0)
+
+
+RolloutsConfig = Annotated[NativeRolloutsConfig | RayRolloutsConfig | RemoteRolloutsConfig, Field(discriminator="kind")]
+
+
 class RLConfig(Config):
     """One iteration: `samples` responses to each of `prompts` problems, then `minibatches` updates.
 
@@ -69,11 +123,18 @@ class RLConfig(Config):
     length_reward: LengthRewardConfig = LengthRewardConfig()
     sampling: SamplingConfig = SamplingConfig()
     reset_optimizer: bool = False
+    rollouts: RolloutsConfig = NativeRolloutsConfig()
 
     @model_validator(mode="after")
     def _check(self) -> "RLConfig":
         if self.minibatches > self.prompts:
             raise ValueError(f"{self.minibatches} minibatches cannot share {self.prompts} prompts: raise prompts")
+        chats = isinstance(self.rollouts, RemoteRolloutsConfig) and self.rollouts.protocol == "chat"
+        if chats and self.segment is not None and self.segment < self.max_tokens:
+            raise ValueError(
+                "a chat cannot go on with the tokens of a paused response: leave out segment, or take a server that reads token "
+                "ids and set rollouts.protocol: completions"
+            )
         return self
 
 

@@ -195,7 +195,7 @@ class Engine:
                 written[place].append(id)
             ended = torch.isin(ids_L, stop_ids) | (step + 1 >= room_B[live])
             if sampling.repeat_stop:
-                ended |= torch.tensor([_runs_in_circles(written[place], sampling) for place in places])
+                ended |= torch.tensor([runs_in_circles(written[place], sampling.repeat_stop) for place in places])
             live_B[live] = ~ended
             if not bool(live_B.any()):
                 return
@@ -236,7 +236,7 @@ class Engine:
         tokenizer = self.processor.tokenizer
         if ids[-1] in self.stop_ids:
             return Completion(ids, tokenizer.decode(ids[:-1]), "stop", logps)
-        circles = _runs_in_circles([*request.written, *ids], sampling)
+        circles = runs_in_circles([*request.written, *ids], sampling.repeat_stop)
         return Completion(ids, tokenizer.decode(ids), "repeat" if circles else "length", logps)
 
 
@@ -253,9 +253,12 @@ def _kept(live_B: torch.Tensor) -> torch.Tensor | None:
     return live_B.index_fill(0, idle, True)
 
 
-def _runs_in_circles(ids: list[int], sampling: Sampling) -> bool:
-    """Looked at every so many tokens of the answer, counted from its start, so that a pause changes nothing."""
-    return bool(sampling.repeat_stop) and len(ids) % REPEAT_CHECK == 0 and repeats(ids, sampling.repeat_stop)
+def runs_in_circles(ids: Sequence[int], repeat_stop: int) -> bool:
+    """Whether an answer of these tokens is cut now: `repeat_stop` as in `Sampling`.
+
+    Looked at every so many tokens of the answer, counted from its start, so that a pause changes nothing.
+    """
+    return bool(repeat_stop) and len(ids) % REPEAT_CHECK == 0 and repeats(ids, repeat_stop)
 
 
 def image_tokens(prompt: Encoded) -> int:

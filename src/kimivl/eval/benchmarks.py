@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
-from kimivl.config.recipe import BenchmarkConfig, RecipeConfig
+from kimivl.config.evaluation import BenchmarkConfig
+from kimivl.config.recipe import RecipeConfig
 from kimivl.engine.engine import Engine
 from kimivl.engine.sampler import Sampling
 from kimivl.eval.items import CONTROLS, Item, load_items

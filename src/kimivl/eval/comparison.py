@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from kimivl.config.recipe import ComparisonConfig, PhaseConfig, StageConfig
+from kimivl.config.evaluation import ComparisonConfig
+from kimivl.config.recipe import PhaseConfig, StageConfig
 from kimivl.data.loader import Loader
 from kimivl.eval.parts import Result
 from kimivl.eval.progress import Advance

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kimivl.config.recipe import HeldOutTextConfig, NeedleConfig, RecipeConfig
+from kimivl.config.evaluation import HeldOutTextConfig, NeedleConfig
+from kimivl.config.recipe import RecipeConfig
 from kimivl.data.source import Source, key_of
 from kimivl.engine.engine import Engine
 from kimivl.engine.sampler import Sampling

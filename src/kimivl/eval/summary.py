@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kimivl.config.base import ConfigError
-from kimivl.config.recipe import ComparisonConfig, NeedleConfig, ThinkingConfig
+from kimivl.config.evaluation import ComparisonConfig, NeedleConfig, ThinkingConfig
 from kimivl.engine.engine import Engine
 from kimivl.eval.benchmarks import evaluate_model
 from kimivl.eval.comparison import KINDS, OptimizerKind, best_of, measure_training, short_stage

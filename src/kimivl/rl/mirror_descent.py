@@ -6,7 +6,8 @@ r − τ log Z = τ log(π/π_i) for every response, and the loss is the squared
     mean over responses of  −(r − b)·log π + τ/2·(log π − log π_i)²
 
 with the baseline b in the place of τ log Z.
-What it is: `MirrorDescent`, and `Imitation`, the loss of rejection sampling, which it is compared with.
+What it is: `MirrorDescent`, and `Imitation`, the loss of rejection sampling, which it is compared with; `corrections`, for
+responses that an engine drew from other probabilities than π_i's own.
 What it is not: a clipped ratio, a value network, or the rewards themselves (`length_reward.py`, `score/`).
 """
 
@@ -16,6 +17,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+RATIO_CAP = 2.0  # C of truncated importance sampling; reference/posttraining.md §7.2
 
 Baseline = Literal["mean", "leave_one_out", "log_partition"]
 Level = Literal["sequence", "per_length", "token"]
@@ -56,7 +59,9 @@ class MirrorDescent:
         mean_exp_N1 = (rewards_NK / self.tau).logsumexp(1, keepdim=True) - math.log(count)
         return rewards_NK - self.tau * mean_exp_N1
 
-    def losses(self, logp_T: Tensor, reference_T: Tensor, response_T: Tensor, advantage_R: Tensor) -> tuple[Tensor, Tensor]:
+    def losses(
+        self, logp_T: Tensor, reference_T: Tensor, response_T: Tensor, advantage_R: Tensor, correction_T: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """(policy term, τ term) of each response, fp32 [R] each; their sum's mean is the loss.
 
         Args:
@@ -65,10 +70,11 @@ class MirrorDescent:
             response_T: which response each token belongs to, int64. Tokens that are not the policy's own (forced ones, or
                 segments of an earlier iteration) are left out by the caller.
             advantage_R: of each response.
+            correction_T: weight of each token in the policy term; 1 where π_i itself drew the token, else `corrections`.
         """
         responses = len(advantage_R)
         length_R = torch.bincount(response_T, minlength=responses).clamp(min=1)
-        logp_R, ratio_R = (summed(x_T, response_T, responses) for x_T in (logp_T, logp_T - reference_T))
+        logp_R, ratio_R = (summed(x_T, response_T, responses) for x_T in (correction_T * logp_T, logp_T - reference_T))
         policy_R = -advantage_R * logp_R
         if self.level == "sequence":
             return policy_R, self.tau / 2 * ratio_R.square()
@@ -86,11 +92,22 @@ class Imitation:
         """1 for each response that earned something, 0 for the others. fp32 [N, K]"""
         return (rewards_NK > 0).float()
 
-    def losses(self, logp_T: Tensor, reference_T: Tensor, response_T: Tensor, advantage_R: Tensor) -> tuple[Tensor, Tensor]:
+    def losses(
+        self, logp_T: Tensor, reference_T: Tensor, response_T: Tensor, advantage_R: Tensor, correction_T: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """(mean cross-entropy of each right response, 0), as `MirrorDescent.losses`."""
         length_R = torch.bincount(response_T, minlength=len(advantage_R)).clamp(min=1)
-        policy_R = -advantage_R * summed(logp_T, response_T, len(advantage_R)) / length_R
+        policy_R = -advantage_R * summed(correction_T * logp_T, response_T, len(advantage_R)) / length_R
         return policy_R, torch.zeros_like(policy_R)
+
+
+def corrections(reference_T: Tensor, behaviour_T: Tensor) -> Tensor:
+    """min(C, π_i / behaviour) of each token: truncated importance sampling.
+
+    An engine with other kernels draws from other probabilities than the trainer has; the ratio makes up for it on average, and
+    the cap bounds what a token can weigh that the engine thought far less likely than the trainer does.
+    """
+    return (reference_T - behaviour_T).exp().clamp(max=RATIO_CAP)
 
 
 Objective = MirrorDescent | Imitation

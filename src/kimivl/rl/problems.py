@@ -11,7 +11,7 @@ import numpy as np
 
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source
-from kimivl.processor.messages import TextPart
+from kimivl.processor.messages import ImagePart, Message, TextPart
 from kimivl.processor.processor import Encoded, Processor
 
 
@@ -38,7 +38,14 @@ class Problems:
 
     def prompt(self, name: str) -> Encoded:
         """What the policy reads, up to where its answer begins."""
-        return self.processor.encode_chat(self.sample(name).messages[:-1], add_generation_prompt=True)
+        return self.processor.encode_chat(self.messages(name), add_generation_prompt=True)
+
+    def messages(self, name: str) -> tuple[Message, ...]:
+        """The conversation that the policy answers."""
+        return self.sample(name).messages[:-1]
+
+    def has_pictures(self, name: str) -> bool:
+        return any(isinstance(part, ImagePart) for message in self.messages(name) for part in message.parts)
 
 
 def _truth(sample: Sample, where: str) -> str:

@@ -8,9 +8,9 @@ Why tokens and never text: decoding and encoding again is not the identity, and 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from kimivl.engine.engine import Engine, Request
+from kimivl.engine.engine import Engine, FinishReason, Request
 from kimivl.engine.sampler import Sampling
 from kimivl.processor.processor import Encoded
 from kimivl.rl.problems import fingerprint
@@ -31,7 +31,7 @@ class Response:
     ids: tuple[int, ...] = ()
     logps: tuple[float, ...] = ()
     iterations: tuple[int, ...] = ()
-    finish: Literal["stop", "length", "repeat"] | None = None
+    finish: FinishReason | None = None
     pictures: str = ""
 
     @property
@@ -55,6 +55,10 @@ class Response:
             iterations=(*self.iterations, *[iteration] * len(ids)),
         )
 
+    def as_of(self, finish: FinishReason | None, pictures: str) -> "Response":
+        """How it stands after its latest tokens, written to a prompt of this fingerprint."""
+        return replace(self, finish=finish, pictures=pictures)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -66,7 +70,13 @@ class Limits:
 
 
 class Rollouts(Protocol):
-    """An engine that writes responses with the weights that it was last given."""
+    """An engine that writes responses with the weights that the trainer has when it is asked.
+
+    `exact`: its log-probabilities are the trainer's own, up to rounding. Where they are not, the trainer weighs tokens by the
+    ratio of the two.
+    """
+
+    exact: bool
 
     def write(self, responses: Sequence[Response], prompts: Mapping[str, Encoded], iteration: int) -> list[Response]:
         """Every unfinished response, longer by at most a segment; the others as they were."""
@@ -79,6 +89,8 @@ class NativeRollouts:
         seed: of all draws; with a response's key and a token's place it decides the token.
     Sampling is at temperature 1 over all tokens that an answer may hold, so that the policy is what is trained.
     """
+
+    exact = True
 
     def __init__(self, engine: Engine, limits: Limits, seed: int):
         self.engine, self.limits, self.seed = engine, limits, seed
@@ -98,5 +110,5 @@ class NativeRollouts:
                     longer = responses[place].longer(completion.ids, completion.logps, iteration)
                     paused = completion.finish_reason == "length" and len(longer.ids) < self.limits.max_tokens
                     finish = None if paused else completion.finish_reason
-                    written[place] = replace(longer, finish=finish, pictures=fingerprint(prompts[longer.problem]))
+                    written[place] = longer.as_of(finish, fingerprint(prompts[longer.problem]))
         return written

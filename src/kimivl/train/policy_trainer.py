@@ -68,7 +68,7 @@ class PolicyTrainer:
         chosen = self.settings.objective
         imitates = chosen.kind == "imitation"
         self.objective = Imitation() if imitates else MirrorDescent(chosen.tau, chosen.baseline, chosen.level)
-        self.update = PolicyUpdate(stage, engine.model, engine.allowed_A, self.objective)
+        self.update = PolicyUpdate(stage, engine.model, engine.allowed_A, self.objective, rollouts.exact)
         self.pending: list[Group] = []  # begun in an earlier iteration and not finished
 
     def run(self) -> Progress:

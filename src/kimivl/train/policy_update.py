@@ -14,7 +14,7 @@ from kimivl.config.recipe import StageConfig
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.optim.schedule import Phase, Schedule
 from kimivl.processor.processor import Encoded
-from kimivl.rl.mirror_descent import Objective
+from kimivl.rl.mirror_descent import RATIO_CAP, Objective, corrections
 from kimivl.rl.policy import ResponsePack, response_packs, token_logps
 from kimivl.rl.rollout import Response
 from kimivl.train.trainer import check_finite, make_optimizer, trained_parameters
@@ -27,11 +27,13 @@ class PolicyUpdate:
 
     Args:
         allowed_A: the ids that a response may hold, rising.
+        exact: the engine draws from the trainer's own probabilities, up to rounding; else tokens are weighed by `corrections`.
     """
 
-    def __init__(self, stage: StageConfig, model: KimiVL, allowed_A: Tensor, objective: Objective):
+    def __init__(self, stage: StageConfig, model: KimiVL, allowed_A: Tensor, objective: Objective, exact: bool = True):
         assert stage.rl is not None  # the recipe's own check
         self.stage, self.settings, self.model, self.allowed_A, self.objective = stage, stage.rl, model, allowed_A, objective
+        self.exact = exact
         self.schedule = Schedule(Phase(**phase.model_dump()) for phase in stage.schedule)
         self.optimizer = make_optimizer(model, TRAINED, stage.optimizer)
 
@@ -80,7 +82,8 @@ class PolicyUpdate:
         for pack, reference_S in zip(packs, references):
             logp_S = token_logps(self.model, pack, self.allowed_A)
             reference_S = logp_S.detach() if reference_S is None else reference_S
-            policy_R, pull_R = self.objective.losses(logp_S, reference_S, pack.response_S, advantage_R)
+            correction_S = torch.ones_like(reference_S) if self.exact else corrections(reference_S, pack.behaviour_S)
+            policy_R, pull_R = self.objective.losses(logp_S, reference_S, pack.response_S, advantage_R, correction_S)
             loss = (policy_R + pull_R).sum() / len(advantage_R)
             check_finite("loss", loss.item(), self.stage.name, iteration, pack.problems)
             loss.backward()
@@ -101,9 +104,10 @@ class _Seen:
 
     def take(self, policy_R: Tensor, pull_R: Tensor, logp_S: Tensor, reference_S: Tensor, behaviour_S: Tensor) -> None:
         gap_S, ratio_S = (behaviour_S - reference_S).abs(), logp_S - reference_S
+        weight_S = (reference_S - behaviour_S).exp()
         values = {
             "policy_loss": policy_R, "pull": pull_R, "kl": -ratio_S, "drift": ratio_S.abs(), "entropy": -reference_S,
-            "gap": gap_S,
+            "gap": gap_S, "ratio": weight_S, "capped": weight_S > RATIO_CAP,
         }  # fmt: skip
         for name, value in values.items():
             self.sums[name] += float(value.sum())
@@ -119,14 +123,17 @@ class _Seen:
 
     def means(self) -> dict[str, float]:
         """`loss`, `policy_loss` and `pull` (τ/2·ρ²) per response; `kl` to the reference, `entropy`, `drift` (|log-ratio|) and
-        `engine_gap` (|engine − trainer|) in nats per token; `tokens` and `patches` are all that the updates read."""
+        `engine_gap` (|engine − trainer|) in nats per token; `ratio_mean` (trainer / engine) before the cap, and the
+        share of tokens above it, `ratio_capped`; `tokens` and `patches` are all that the updates read."""
         policy, pull = (self.sums[name] / max(1, self.responses) for name in ("policy_loss", "pull"))
-        kl, drift, entropy, gap = (self.sums[name] / max(1, self.learned) for name in ("kl", "drift", "entropy", "gap"))
+        kl, drift, entropy, gap, ratio, capped = (
+            self.sums[name] / max(1, self.learned) for name in ("kl", "drift", "entropy", "gap", "ratio", "capped")
+        )
         return {
             "loss": policy + pull, "policy_loss": policy, "pull": pull, "kl": kl, "drift": drift, "entropy": entropy,
-            "engine_gap": gap, "engine_gap_max": self.largest_gap, "grad_norm": self.sums["grad_norm"] / max(1, self.steps),
-            "updates": self.steps, "learned_tokens": self.learned, "tokens": self.tokens,
-            "patches": self.patches,
+            "engine_gap": gap, "engine_gap_max": self.largest_gap, "ratio_mean": ratio, "ratio_capped": capped,
+            "grad_norm": self.sums["grad_norm"] / max(1, self.steps), "updates": self.steps, "learned_tokens": self.learned,
+            "tokens": self.tokens, "patches": self.patches,
         }  # fmt: skip
 
 

@@ -38,6 +38,7 @@ from kimivl.rl.verifier import Verifier
 from kimivl.train.build import Builder
 from kimivl.train.policy_trainer import PolicyTrainer
 from kimivl.train.preference_trainer import PreferenceTrainer
+from kimivl.train.rollout_engines import rollouts_for
 from kimivl.train.sampling import AnswerSampling, read_groups
 from kimivl.train.stages.language import language_task, mean_loss
 from kimivl.train.stages.task import Task
@@ -111,8 +112,6 @@ class Run:
         settings, folder = stage.rl, self.stages_folder / stage.name
         assert settings is not None  # the recipe's own check
         engine = Engine(self.builder.kimi_vl(stage), processor, stage.context)
-        limits = Limits(settings.max_tokens, settings.segment or settings.max_tokens, settings.repeat_stop)
-        rollouts = NativeRollouts(engine, limits, self.recipe.seed)
         problems = Problems(self.source(stage.sources[0]), processor)
         with _progress_bar() as bar, Verifier(settings.score) as verifier:
             line = bar.add_task(stage.name, total=stage.steps, note="")
@@ -122,7 +121,8 @@ class Run:
                 bar.update(line, completed=step + 1, note=note)
                 return {}
 
-            progress = PolicyTrainer(stage, engine, problems, rollouts, verifier, folder, self.recipe.seed, watch).run()
+            with rollouts_for(settings, engine, problems, folder, self.recipe.seed) as rollouts:
+                progress = PolicyTrainer(stage, engine, problems, rollouts, verifier, folder, self.recipe.seed, watch).run()
         self._finish(stage, engine.model, processor, {"steps": progress.step, "seconds": progress.seconds})
 
     def _average(self, stage: StageConfig, processor: Processor) -> None:
