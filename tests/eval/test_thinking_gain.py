@@ -9,28 +9,33 @@ from kimivl.processor.thoughts import CLOSE, OPEN
 
 
 class Says:
-    """An engine that answers what it is told."""
+    """An engine that answers what it is told: four responses to each problem, and a greedy one."""
 
     class processor:
         @staticmethod
         def encode_chat(messages, add_generation_prompt):
             return messages
 
-    def __init__(self, *answers):
-        self.answers = answers
+    def __init__(self, sampled, greedy):
+        self.sampled, self.greedy = sampled, greedy
+
+    def respond(self, requests, sampling):
+        assert len({request.key for request in requests}) == len(requests) == len(self.sampled) and sampling.temperature == 1
+        return [Completion([0] * tokens, text, reason, []) for text, tokens, reason in self.sampled]
 
     def generate(self, prompts, sampling, progress):
-        return [Completion([0] * tokens, text, reason, []) for text, tokens, reason in self.answers]
+        return [Completion([0], text, "stop", []) for text in self.greedy]
 
 
 def test_an_arm_by_hand():
-    items = [Item(f"q{n}", (), "", "7", (), family=family) for n, family in enumerate(("sums", "sums", "paths", "paths"))]
-    engine = Says(
-        (f"{OPEN}5+2=7{CLOSE}7", 10, "stop"), (f"{OPEN}7{CLOSE}8", 20, "stop"), ("7", 1, "stop"), (f"{OPEN}{CLOSE}7", 9, "length")
-    )
+    items = [Item(f"q{n}", (), "", "7", (), family=family) for n, family in enumerate(("sums", "paths"))]
+    right, wrong, cut = (f"{OPEN}5+2=7{CLOSE}7", 10, "stop"), (f"{OPEN}7{CLOSE}8", 20, "stop"), (f"{OPEN}{CLOSE}7", 30, "length")
+    engine = Says([right, right, ("7", 10, "stop"), wrong, wrong, wrong, cut, cut], [f"{OPEN}{CLOSE}7", "7"])
     arm = measure_arm(engine, items, 30)
-    assert arm["right"] == [1, 0, 1, 0] and arm["accuracy"] == 0.5 and arm["by_family"] == {"sums": 0.5, "paths": 0.5}
-    assert arm["mean_tokens"] == 10 and arm["unfinished"] == 0.25 and arm["low"] <= 0.5 <= arm["high"]
+    assert arm["right"] == [0.75, 0] and arm["accuracy"] == 0.375 and arm["by_family"] == {"sums": 0.75, "paths": 0}
+    assert arm["greedy"] == 1 and arm["solved"] == 0.5
+    assert arm["mean_tokens"] == (3 * 10 + 3 * 20 + 2 * 30) / 8 and arm["unfinished"] == 0.25
+    assert arm["low"] <= 0.375 <= arm["high"]
 
 
 def test_differences_are_paired():
@@ -39,7 +44,13 @@ def test_differences_are_paired():
 
 
 def arm(*right):
-    return {"accuracy": sum(right) / len(right), "mean_tokens": 10.0 * len(right), "right": list(right), "by_family": {}}
+    return {
+        "accuracy": sum(right) / len(right),
+        "greedy": 1.0,
+        "mean_tokens": 10.0 * len(right),
+        "right": list(right),
+        "by_family": {},
+    }
 
 
 def test_figures_are_those_of_the_arms_that_there_are():

@@ -34,8 +34,8 @@ def learning_to_think(run: Run, summary: Summary) -> str:
     if not figures:
         return ""
     words = (
-        "The same held-out problems for every model, answered greedily. All models behind long-CoT SFT start from it and were "
-        "trained with the same number of responses and updates."
+        "The same held-out problems for every model, four responses to each at temperature 1; greedy answers stand beside. All "
+        "models behind long-CoT SFT start from it and were trained with the same number of responses and updates."
     )
     policies = [stage for stage in run.recipe.stages if stage.kind == "rl"]
     parts = [paragraph(words), grid([panel(_arms(figures["arms"]))], "stack"), paragraph(_differences(figures))]
@@ -45,10 +45,15 @@ def learning_to_think(run: Run, summary: Summary) -> str:
 
 def _arms(arms: Summary) -> str:
     families = list(next(iter(arms.values()))["by_family"])
-    head = ["model", "right", "95 %", "tokens", "cut off", *families]
+    head = ["model", "right", "95 %", "greedy", "tokens", "cut off", *families]
     rows = [
         [ARM_TITLES[name], _percent(arm["accuracy"]), f"{_percent(arm['low'])} … {_percent(arm['high'])}"]
-        + [f"{arm['mean_tokens']:.0f}", _percent(arm["unfinished"]), *(_percent(arm["by_family"][f]) for f in families)]
+        + [
+            _percent(arm["greedy"]),
+            f"{arm['mean_tokens']:.0f}",
+            _percent(arm["unfinished"]),
+            *(_percent(arm["by_family"][f]) for f in families),
+        ]
         for name, arm in arms.items()
     ]
     return table(head, rows)

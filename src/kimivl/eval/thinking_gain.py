@@ -1,7 +1,8 @@
 """What thinking brings, and what reinforcement learning adds to it: several stages' models on the same held-out problems.
 
-What it is: `measure_arm`, one model's greedy answers, and `thinking_figures`, the keys `think.*` of a summary.
+What it is: `measure_arm`, one model's answers, and `thinking_figures`, the keys `think.*` of a summary.
 What it is not: a limit on thinking (`thinking.py`), or the spread between seeds.
+Why sampled: the distribution is what reinforcement learning trains; the greedy answer is its likeliest path and stands beside.
 A difference of two models is taken problem by problem, and its standard error with it: both meet the same problems.
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kimivl.engine.engine import Engine
+from kimivl.engine.engine import Completion, Engine, Request
 from kimivl.engine.sampler import Sampling
 from kimivl.eval.items import Item
 from kimivl.eval.parts import Result
@@ -18,39 +19,50 @@ from kimivl.eval.uncertainty import interval
 from kimivl.processor.thoughts import split_thought
 from kimivl.score.exact import exact
 
-BATCH = 256  # problems at a time: their pictures are in memory together
+BATCH = 64  # problems at a time: their pictures are in memory together
+SAMPLES = 4  # responses to each problem
 
 
 def measure_arm(engine: Engine, items: Sequence[Item], max_new_tokens: int, advance: Advance = lambda items: None) -> Result:
-    """One model's answers to all problems.
+    """One model's answers to all problems: `SAMPLES` of each at temperature 1, and the greedy one.
 
-    Returns: `accuracy`, `low`, `high` (95 % interval), `mean_tokens` of a response, `unfinished` (share that was cut),
-        `by_family`, `right` (0 or 1 for each problem, in order) and `items`.
+    Returns: `accuracy` (share of the sampled responses that are right), `low`, `high` (95 % interval over problems), `solved`
+        (share of the problems with a right response), `greedy` (share of the greedy answers that are right), `mean_tokens` of a
+        response, `unfinished` (share that was cut), `by_family`, `items`, and `right`, of each problem in order.
     """
-    right: list[float] = []
+    shares: list[float] = []
     tokens: list[int] = []
-    unfinished = 0
+    greedy = ended = 0.0
     for start in range(0, len(items), BATCH):
         batch = items[start : start + BATCH]
         prompts = [engine.processor.encode_chat(item.messages, add_generation_prompt=True) for item in batch]
-        completions = engine.generate(prompts, Sampling(max_new_tokens=max_new_tokens), advance)
-        for item, completion in zip(batch, completions):
-            ended = completion.finish_reason == "stop"
-            right.append(exact(split_thought(completion.text)[1], item.truth) if ended else 0.0)
-            tokens.append(len(completion.ids))
-            unfinished += not ended
-    low, high = interval(right, [1.0] * len(items), [item.id for item in items])
+        requests = [Request(prompt, (item.id, n)) for item, prompt in zip(batch, prompts) for n in range(SAMPLES)]
+        sampled = engine.respond(requests, Sampling(max_new_tokens, temperature=1.0))
+        for place, (item, best) in enumerate(zip(batch, engine.generate(prompts, Sampling(max_new_tokens), advance))):
+            responses = sampled[place * SAMPLES : (place + 1) * SAMPLES]
+            shares.append(_mean([_score(response, item) for response in responses]))
+            tokens += [len(response.ids) for response in responses]
+            ended += sum(response.finish_reason == "stop" for response in responses)
+            greedy += _score(best, item)
+    low, high = interval(shares, [1.0] * len(items), [item.id for item in items])
     families = list(dict.fromkeys(item.family for item in items))
     return {
-        "accuracy": _mean(right),
+        "accuracy": _mean(shares),
         "low": low,
         "high": high,
+        "solved": _mean([share > 0 for share in shares]),
+        "greedy": greedy / len(items),
         "mean_tokens": _mean(tokens),
-        "unfinished": unfinished / len(items),
-        "by_family": {name: _mean([r for r, item in zip(right, items) if item.family == name]) for name in families},
-        "right": right,
+        "unfinished": 1 - ended / len(tokens),
+        "by_family": {name: _mean([share for share, item in zip(shares, items) if item.family == name]) for name in families},
+        "right": shares,
         "items": len(items),
     }
+
+
+def _score(response: Completion, item: Item) -> float:
+    """A response that did not end by itself is wrong, whatever it says."""
+    return exact(split_thought(response.text)[1], item.truth) if response.finish_reason == "stop" else 0.0
 
 
 def thinking_figures(arms: Mapping[str, Result]) -> Result:
@@ -60,6 +72,7 @@ def thinking_figures(arms: Mapping[str, Result]) -> Result:
     training on problems drawn uniformly.
     """
     figures: Result = {f"{name}_accuracy": arm["accuracy"] for name, arm in arms.items()}
+    figures |= {f"{name}_greedy": arm["greedy"] for name, arm in arms.items()}
     figures |= {f"mean_tokens_{name}": arm["mean_tokens"] for name, arm in arms.items()}
     pairs = {"sft_minus_direct": ("sft", "direct"), "rl_minus_sft": ("rl", "sft"), "curriculum_gain": ("rl", "rl_uniform")}
     for key, (one, other) in pairs.items():
