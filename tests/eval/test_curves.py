@@ -13,10 +13,10 @@ def test_points_skip_steps_without_the_value():
 def test_stages_stand_one_after_the_other(run):
     stages = curves.language_stages(run)
     # neither MoonViT's stage nor the caption decoder's
-    assert [stage.name for stage in stages] == ["text", "align", "joint", "long", "sft"]
+    assert [stage.name for stage in stages] == ["text", "align", "joint", "long", "sft", "direct", "think", "rl"]
     points, bands = curves.chained(run, stages, "held_out_text_loss")
-    assert [step for step, _ in points] == list(range(10))
-    assert bands[1] == Band("align", 2, 4)
+    assert [step for step, _ in points] == list(range(14))  # a policy's stage does not follow the text
+    assert bands[1] == Band("align", 2, 4) and bands[-1] == Band("rl", 14, 16)
 
 
 def test_a_stage_has_a_line_for_each_source_and_one_for_all(run):

@@ -70,5 +70,5 @@ def chained(run: Run, stages: Sequence[StageConfig], key: str) -> tuple[list[tup
 
 
 def language_stages(run: Run) -> list[StageConfig]:
-    """The stages whose language model lives on in the final one."""
+    """The stages that train the model's own language model, in their order; some may begin at the same earlier one."""
     return [stage for stage in run.recipe.stages if stage.speaks and stage.trains]
