@@ -114,10 +114,17 @@ def test_other_settings_and_new_questions_are_tried_anew(chat_server, questions,
     assert main(command(questions, server, out, "--tries", "3", "--keep", "1")) == 0 and len(server.asked) == 21
 
 
+def heed_ctrl_c() -> None:
+    """A shell starts what runs in its background deaf to Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_does_not_wait_for_the_endpoint(chat_server, questions, tmp_path):
     slow = chat_server(sage, seconds=lambda request: 30)
     arguments = [sys.executable, "-m", "kimivl.cli", *command(questions, slow, tmp_path / "out")]
-    process = subprocess.Popen(arguments, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        arguments, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+    )
     deadline = time.monotonic() + 60
     while not slow.asked and time.monotonic() < deadline:
         time.sleep(0.01)
