@@ -1,5 +1,7 @@
 """Responses are judged by what they say and by how they end."""
 
+from dataclasses import replace
+
 from kimivl.rl.judge import JudgedGroup, answers, judge
 from kimivl.rl.rollout import Response
 from kimivl.rl.verifier import Verifier
@@ -31,5 +33,6 @@ def test_answers_do_not_depend_on_what_else_is_asked(problems, rollouts):
 def test_what_the_end_of_the_context_cuts_off_is_finished_by_length(problems, rollouts, prompts):
     writer = rollouts(max_tokens=400)
     writer.engine.context = len(prompts["p0"].ids) + 4
+    writer.limits = replace(writer.limits, context=writer.engine.context)
     (group,) = answers(["p0"], 4, problems, writer, Verifier("exact"))
     assert {len(response.ids) for response in group.responses if response.finish == "length"} == {4}

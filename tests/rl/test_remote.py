@@ -56,7 +56,7 @@ def remote(engine, problems, tmp_path):
     def make(server, max_tokens=30, segment=None, repeat_stop=0, **changes):
         client = TokenClient(settings_for(server, **changes), engine, "none")
         return remote_rollouts(
-            client, engine, problems, Limits(max_tokens, segment or max_tokens, repeat_stop), 5, tmp_path / "w"
+            client, engine, problems, Limits(max_tokens, segment or max_tokens, 512, repeat_stop), 5, tmp_path / "w"
         )
 
     return make
@@ -246,14 +246,16 @@ def test_no_more_requests_run_at_once_than_are_allowed(serve, remote, prompts, n
     assert 1 < server.most_at_once <= 3
 
 
-def test_answers_in_circles_are_cut_where_our_engine_cuts_them():
+def test_answers_in_circles_are_cut_where_our_engine_cuts_them(prompts):
     """Looked at after every 16 tokens of the response: 3 tokens are there, 13 more complete the first 16."""
-    response, limits = Response("p", 0, 0, (7, 1, 2), (0.0,) * 3, (0,) * 3), Limits(64, 64, repeat_stop=12)
+    response, limits = Response("p", 0, 0, (7, 1, 2), (0.0,) * 3, (0,) * 3), Limits(64, 64, 512, repeat_stop=12)
     answer = Answer((1, 2) * 20, tuple(float(-place) for place in range(40)), ended=False)
-    cut = finished(response, answer, limits, 1, "x")
+    cut = finished(response, answer, limits, 1, prompts["p0"])
     assert cut.finish == "repeat" and cut.ids == (7, 1, 2, *(1, 2) * 6, 1) and cut.iterations == (0,) * 3 + (1,) * 13
-    assert finished(response, answer, Limits(64, 64), 1, "x").finish is None
-    assert finished(response, answer, Limits(43, 64), 1, "x").finish == "length"
+    assert finished(response, answer, Limits(64, 64, 512), 1, prompts["p0"]).finish is None
+    assert finished(response, answer, Limits(43, 64, 512), 1, prompts["p0"]).finish == "length"
+    full = Limits(64, 64, len(prompts["p0"].ids) + 43)
+    assert finished(response, answer, full, 1, prompts["p0"]).finish == "length"
 
 
 def test_a_chat_cannot_pause(serve):

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from kimivl.engine.engine import Engine
 from kimivl.rl.problems import fingerprint
-from kimivl.rl.rollout import Response
+from kimivl.rl.rollout import Limits, NativeRollouts, Response
 
 
 def test_a_paused_response_ends_as_if_it_had_been_written_in_one_go(rollouts, prompts, new_group):
@@ -55,3 +56,22 @@ def test_a_fingerprint_tells_other_pictures_and_other_words(prompts, change):
         "text": lambda: replace(prompt, ids=prompt.ids + 1),
     }[change]()
     assert fingerprint(other) != fingerprint(prompt) == fingerprint(replace(prompt, ids=prompt.ids.copy()))
+
+
+def test_the_end_of_the_context_ends_a_response_instead_of_pausing_it(engine, prompts, new_group):
+    """Ten places are left behind the longest prompt; a response that were paused there could never go on."""
+    names, room = ["p0", "p2"], 10
+    context = max(len(prompts[name].ids) for name in names) + room
+    shorter = NativeRollouts(Engine(engine.model, engine.processor, context), Limits(64, 4, context), seed=5)
+    responses = new_group(names, 4)
+    for iteration in range(64):
+        responses = shorter.write(responses, prompts, iteration)
+    assert all(response.finish for response in responses)
+    cut = [response for response in responses if response.finish == "length" and len(response.ids) < 64]
+    assert cut and all(len(prompts[response.problem].ids) + len(response.ids) == context for response in cut)
+
+
+def test_a_prompt_that_fills_the_context_is_named(engine, prompts, new_group):
+    length = len(prompts["p0"].ids)
+    with pytest.raises(ValueError, match=f"a prompt of {length} tokens leaves no room in the context of {length}: raise context"):
+        NativeRollouts(engine, Limits(8, 8, length), seed=5).write(new_group(["p0"], 1), prompts, 0)

@@ -34,7 +34,7 @@ def cluster():
 
 
 def test_two_workers_write_what_one_engine_writes_with_the_weights_of_each_iteration(cluster, engine, prompts, new_group):
-    limits = Limits(18, 7)
+    limits = Limits(18, 7, 512)
     native = NativeRollouts(engine, limits, seed=5)
     expected = found = new_group(["p0", "p1", "p2", "p3"])
     with RayRollouts(engine, limits, seed=5, workers=2) as workers:
@@ -50,7 +50,7 @@ def test_two_workers_write_what_one_engine_writes_with_the_weights_of_each_itera
 
 
 def test_a_workers_error_reaches_the_trainer(cluster, engine, prompts, new_group):
-    with RayRollouts(engine, Limits(9, 9), seed=5, workers=1) as workers:
+    with RayRollouts(engine, Limits(9, 9, 512), seed=5, workers=1) as workers:
         engine.model.language_model.lm_head.weight.data.fill_(float("nan"))
         with pytest.raises(FloatingPointError, match="logits are not finite"):
             workers.write(new_group(["p0"]), prompts, 0)
@@ -58,7 +58,7 @@ def test_a_workers_error_reaches_the_trainer(cluster, engine, prompts, new_group
 
 def test_more_workers_than_cores_are_refused_instead_of_waited_for(cluster, engine):
     with pytest.raises(ValueError, match="need 3 cores and the Ray cluster has 2"):
-        RayRollouts(engine, Limits(9, 9), seed=5, workers=3)
+        RayRollouts(engine, Limits(9, 9, 512), seed=5, workers=3)
 
 
 def test_work_is_shared_by_problem_and_evenly():
@@ -75,4 +75,4 @@ def test_work_is_shared_by_problem_and_evenly():
 def test_a_missing_ray_says_what_to_install(engine, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match=r"pip install 'kimivl\[ray\]'"):
-        RayRollouts(engine, Limits(4, 4), seed=0, workers=1)
+        RayRollouts(engine, Limits(4, 4, 512), seed=0, workers=1)

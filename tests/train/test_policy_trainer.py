@@ -28,7 +28,7 @@ def make_policy_trainer(make_recipe, make_stage, processor, tmp_path):
         (stage,) = run.recipe.stages
         engine = Engine(run.builder.kimi_vl(stage), processor, stage.context)
         problems = Problems(Source(run.recipe.data, "colors"), processor)
-        limits = Limits(stage.rl.max_tokens, stage.rl.segment or stage.rl.max_tokens, stage.rl.repeat_stop)
+        limits = Limits(stage.rl.max_tokens, stage.rl.segment or stage.rl.max_tokens, stage.context, stage.rl.repeat_stop)
         rollouts = NativeRollouts(engine, limits, seed=3)
         return PolicyTrainer(stage, engine, problems, rollouts, Verifier(stage.rl.score), tmp_path / folder, seed=3)
 

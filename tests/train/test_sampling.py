@@ -37,7 +37,7 @@ def make_sampling(make_recipe, tmp_path):
         processor = prepare_processor(run.recipe, tmp_path / "processor")
         engine = Engine(run.builder.kimi_vl(run.recipe.stages[0]), processor, 256)
         settings = run.recipe.stages[0].sample
-        rollouts = NativeRollouts(engine, Limits(settings.max_tokens, settings.max_tokens), seed=3)
+        rollouts = NativeRollouts(engine, Limits(settings.max_tokens, settings.max_tokens, engine.context), seed=3)
         problems = Problems(Source(data or run.recipe.data, "colors"), processor)
         return AnswerSampling(run.recipe.stages[0], problems, rollouts, verifier or AnyEnding(), tmp_path / folder, seed=3)
 

@@ -6,7 +6,7 @@ What it is not: the rule of a verdict (`verifier.py`), or what is made of it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from kimivl.processor.tokenizer import Tokenizer
@@ -56,11 +56,11 @@ def answers(names: Sequence[str], samples: int, problems: Problems, rollouts: Ro
     """`samples` whole responses to each of these problems, judged.
 
     Args:
-        rollouts: whose segment is as long as a response. What the end of the context cuts off counts as finished by length.
+        rollouts: whose segment is as long as a response, so that all are finished.
     """
     prompts = {name: problems.prompt(name) for name in names}
     asked = [Response(name, 0, sample) for name in names for sample in range(samples)]
-    written = [replace(response, finish=response.finish or "length") for response in rollouts.write(asked, prompts, 0)]
+    written = rollouts.write(asked, prompts, 0)
     return judge([written[place : place + samples] for place in range(0, len(written), samples)], problems, verifier)
 
 

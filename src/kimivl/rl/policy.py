@@ -52,8 +52,9 @@ def response_packs(
     """
     packs: list[list[int]] = []
     room = 0
+    pictures = {name: fingerprint(prompts[name]) for name in {response.problem for response in responses}}
     for number, response in enumerate(responses):
-        if response.pictures != fingerprint(prompts[response.problem]):
+        if response.pictures != pictures[response.problem]:
             raise ValueError(
                 f"a response to {response.problem} was written to other tokens or pictures than the trainer has: the engine must "
                 "preprocess pictures as the trainer does"

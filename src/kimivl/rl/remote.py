@@ -63,20 +63,21 @@ class RemoteRollouts:
 
     def _longer(self, response: Response, prompts: Mapping[str, Encoded], iteration: int) -> Response:
         prompt = prompts[response.problem]
-        room = min(self.limits.segment, self.limits.max_tokens - len(response.ids))
+        room = self.limits.room(prompt, len(response.ids))
         seed = key_of(self.seed, "remote", response.key, len(response.ids)) % 2**31
         answer = self.client.ask(prompt, self.messages(response.problem), response.ids, room, seed)
-        return finished(response, answer, self.limits, iteration, fingerprint(prompt))
+        return finished(response, answer, self.limits, iteration, prompt)
 
 
-def finished(response: Response, answer: Answer, limits: Limits, iteration: int, pictures: str) -> Response:
+def finished(response: Response, answer: Answer, limits: Limits, iteration: int, prompt: Encoded) -> Response:
     """The response with an answer's tokens, cut where our engine would have stopped a passage that goes round in circles."""
+    pictures = fingerprint(prompt)
     for count in range(1, len(answer.ids) + (not answer.ended)):
         if runs_in_circles([*response.ids, *answer.ids[:count]], limits.repeat_stop):
             longer = response.longer(answer.ids[:count], answer.logps[:count], iteration)
             return longer.as_of("repeat", pictures)
     longer = response.longer(answer.ids, answer.logps, iteration)
-    full = len(longer.ids) >= limits.max_tokens
+    full = limits.is_full(prompt, len(longer.ids))
     return longer.as_of("stop" if answer.ended else "length" if full else None, pictures)
 
 

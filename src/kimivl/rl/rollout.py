@@ -62,11 +62,30 @@ class Response:
 
 @dataclass(frozen=True)
 class Limits:
-    """`max_tokens` of a response, and `segment` of them in one iteration. `repeat_stop` as in `Sampling`."""
+    """`max_tokens` of a response, and `segment` of them in one iteration; `context`, in tokens, holds prompt and response.
+    `repeat_stop` as in `Sampling`.
+    """
 
     max_tokens: int
     segment: int
+    context: int
     repeat_stop: int = 0
+
+    def room(self, prompt: Encoded, written: int) -> int:
+        """How many tokens an unfinished response may get in this iteration. Raises: ValueError if its prompt is too long."""
+        left = self._left(prompt, written)
+        if left < 1:
+            raise ValueError(
+                f"a prompt of {len(prompt.ids)} tokens leaves no room in the context of {self.context}: raise context"
+            )
+        return min(self.segment, left)
+
+    def is_full(self, prompt: Encoded, written: int) -> bool:
+        """Whether a response ends here, finished or not."""
+        return self._left(prompt, written) < 1
+
+    def _left(self, prompt: Encoded, written: int) -> int:
+        return min(self.max_tokens, self.context - len(prompt.ids)) - written
 
 
 class Rollouts(Protocol):
@@ -97,10 +116,11 @@ class NativeRollouts:
 
     def write(self, responses: Sequence[Response], prompts: Mapping[str, Encoded], iteration: int) -> list[Response]:
         written = list(responses)
+        pictures = {name: fingerprint(prompt) for name, prompt in prompts.items()}
         by_room: dict[int, list[int]] = {}  # the engine takes one limit for all; near the end a response has less room
         for place, response in enumerate(responses):
             if response.finish is None:
-                room = min(self.limits.segment, self.limits.max_tokens - len(response.ids))
+                room = self.limits.room(prompts[response.problem], len(response.ids))
                 by_room.setdefault(room, []).append(place)
         with self.engine.between_updates():
             for room, places in by_room.items():
@@ -108,7 +128,7 @@ class NativeRollouts:
                 requests = [Request(prompts[r.problem], r.key, r.ids) for r in (responses[place] for place in places)]
                 for place, completion in zip(places, self.engine.respond(requests, sampling)):
                     longer = responses[place].longer(completion.ids, completion.logps, iteration)
-                    paused = completion.finish_reason == "length" and len(longer.ids) < self.limits.max_tokens
-                    finish = None if paused else completion.finish_reason
-                    written[place] = longer.as_of(finish, fingerprint(prompts[longer.problem]))
+                    full = self.limits.is_full(prompts[longer.problem], len(longer.ids))
+                    paused = completion.finish_reason == "length" and not full
+                    written[place] = longer.as_of(None if paused else completion.finish_reason, pictures[longer.problem])
         return written

@@ -124,17 +124,22 @@ class _Seen:
     def means(self) -> dict[str, float]:
         """`loss`, `policy_loss` and `pull` (τ/2·ρ²) per response; `kl` to the reference, `entropy`, `drift` (|log-ratio|) and
         `engine_gap` (|engine − trainer|) in nats per token; `ratio_mean` (trainer / engine) before the cap, and the
-        share of tokens above it, `ratio_capped`; `tokens` and `patches` are all that the updates read."""
-        policy, pull = (self.sums[name] / max(1, self.responses) for name in ("policy_loss", "pull"))
+        share of tokens above it, `ratio_capped`; `tokens` and `patches` are all that the updates read. Without an update only
+        counts: there is nothing to take a mean of."""
+        counts: dict[str, float] = {
+            "updates": self.steps, "learned_tokens": self.learned, "tokens": self.tokens, "patches": self.patches,
+        }  # fmt: skip
+        if not self.learned:
+            return counts
+        policy, pull = (self.sums[name] / self.responses for name in ("policy_loss", "pull"))
         kl, drift, entropy, gap, ratio, capped = (
-            self.sums[name] / max(1, self.learned) for name in ("kl", "drift", "entropy", "gap", "ratio", "capped")
+            self.sums[name] / self.learned for name in ("kl", "drift", "entropy", "gap", "ratio", "capped")
         )
         return {
             "loss": policy + pull, "policy_loss": policy, "pull": pull, "kl": kl, "drift": drift, "entropy": entropy,
             "engine_gap": gap, "engine_gap_max": self.largest_gap, "ratio_mean": ratio, "ratio_capped": capped,
-            "grad_norm": self.sums["grad_norm"] / max(1, self.steps), "updates": self.steps, "learned_tokens": self.learned,
-            "tokens": self.tokens, "patches": self.patches,
-        }  # fmt: skip
+            "grad_norm": self.sums["grad_norm"] / self.steps,
+        } | counts  # fmt: skip
 
 
 def _parts(count: int, parts: int) -> list[slice]:

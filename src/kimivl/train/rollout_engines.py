@@ -27,7 +27,8 @@ def rollouts_for(settings: RLConfig, engine: Engine, problems: Problems, folder:
         folder: the stage's, in which weights for a server are written unless the recipe names another place.
     Raises: ValueError naming the package that the chosen engine needs.
     """
-    limits = Limits(settings.max_tokens, settings.segment or settings.max_tokens, settings.repeat_stop)
+    segment = settings.segment or settings.max_tokens
+    limits = Limits(settings.max_tokens, segment, engine.context, settings.repeat_stop)
     chosen = settings.rollouts
     if isinstance(chosen, RayRolloutsConfig):
         with RayRollouts(engine, limits, seed, chosen.workers, chosen.cpus, chosen.address) as workers:

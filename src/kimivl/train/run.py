@@ -137,7 +137,7 @@ class Run:
         settings, folder = stage.sample, self.stages_folder / stage.name
         assert settings is not None  # the recipe's own check
         engine = Engine(self.builder.kimi_vl(stage), processor, stage.context)
-        limits = Limits(settings.max_tokens, settings.max_tokens, settings.repeat_stop)
+        limits = Limits(settings.max_tokens, settings.max_tokens, stage.context, settings.repeat_stop)
         rollouts = NativeRollouts(engine, limits, self.recipe.seed)
         problems = Problems(self.source(stage.sources[0]), processor)
         with _progress_bar() as bar, Verifier(settings.score) as verifier:
