@@ -27,28 +27,40 @@ def lines(solution) -> list[str]:
     return [step.text for step in solution.steps[1:]]
 
 
+def read(problem: Problem, solution) -> dict[str, str]:
+    """What a thought reads off the picture before it goes on, by name: digits, arrows or lengths."""
+    places = 9 if problem.family == "paths" else problem.difficulty
+    return {line[0]: line[1:].strip() for line in lines(solution)[:places]}
+
+
 def worked_out(problem: Problem, solution) -> str:
     """The answer that a thought's readings lead to, worked out by other means than the builder's."""
-    written = lines(solution)
+    if problem.family == "search":
+        target = int(re.search(r"add up to (\d+)", problem.question)[1])
+        tried = [tuple(int(n) for n in re.findall(r"\d+", line)[:2]) for line in lines(solution)]
+        return next((f"{left} {right}" for left, right in tried if left + right == target), f"{tried[-1][0]} {tried[-1][1]}")
+    seen = read(problem, solution)
+    followed = lines(solution)[len(seen) :]
     if problem.family == "totals":
-        return str(sum(int(line[1]) for line in written) % 10)
+        assert [line[:2] for line in followed] == sorted(name + digit for name, digit in seen.items())
+        return str(sum(map(int, seen.values())) % 10)
     if problem.family == "paths":
         row, column = divmod(FIELDS.index(re.search("Start at (.)", problem.question)[1]), 3)
-        for line in written:
-            assert line[0] == FIELDS[3 * row + column]
-            dx, dy = MOVES[line[2:]]
+        for line in followed:
+            name = FIELDS[3 * row + column]
+            assert line == f"{name} {seen[name]}"
+            dx, dy = MOVES[seen[name]]
             column, row = column + dx, row + dy
         return FIELDS[3 * row + column]
-    if problem.family == "charts":
-        lengths = {line[0]: int(line[1:]) for line in written[:-1]}
-        if "longer is the longest" in problem.question:
-            return str(max(lengths.values()) - min(lengths.values()))
-        if match := re.search(r"What is (.) plus (.)\?", problem.question):
-            return str(lengths[match[1]] + lengths[match[2]])
-        return str(sum(length > int(re.search(r"than (\d)", problem.question)[1]) for length in lengths.values()))
-    target = int(re.search(r"add up to (\d+)", problem.question)[1])
-    tried = [tuple(int(n) for n in re.findall(r"\d+", line)[:2]) for line in written[::2]]
-    return next((f"{low} {high}" for low, high in tried if low + high == target), f"{tried[-1][0]} {tried[-1][1]}")
+    lengths = {name: int(length) for name, length in seen.items()}
+    if "longer is the longest" in problem.question:
+        return str(max(lengths.values()) - min(lengths.values()))
+    if match := re.search(r"What is (.) plus (.)\?", problem.question):
+        assert followed[0] == " ".join(name + seen[name] for name in match.groups())
+        return str(lengths[match[1]] + lengths[match[2]])
+    limit = int(re.search(r"than (\d)", problem.question)[1])
+    assert [line.split()[1] == "more" for line in followed] == [length > limit for length in lengths.values()]
+    return str(sum(length > limit for length in lengths.values()))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -59,7 +71,7 @@ def test_the_answer_follows_from_what_was_read_in_right_and_in_careless_thoughts
         careless = problem.careless(rng_for(1, family, number))
         assert worked_out(problem, problem.solution) == problem.solution.answer
         assert worked_out(problem, careless) == careless.answer
-        assert lines(careless) != lines(problem.solution)
+        assert careless.steps != problem.solution.steps
         wrong += careless.answer != problem.solution.answer
     assert wrong >= 10  # a misread bar need not matter, a misread digit of a total always does
 
@@ -84,26 +96,17 @@ def test_pictures_fit_whole_merged_patches(family):
     assert width % 16 == height % 16 == 0 and max(width, height) <= 224
 
 
-def shown(problem: Problem) -> list[str]:
-    """What the lines of a right thought read off the picture, in no order."""
-    written = lines(problem.solution)
-    if problem.family == "totals":
-        return sorted(line.split()[0] for line in written)
-    if problem.family == "charts":
-        return [line[1:] for line in written[:-1]]
-    return sorted({number for line in written[::2] for number in re.findall(r"\d+", line)[:2]})
-
-
-@pytest.mark.parametrize("family", ["totals", "charts", "search"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_content_is_what_a_right_thought_reads(family):
     for number in range(30):
         problem = drawn(family, number)
-        content = problem.content.split()
-        if family == "search":  # the pairs up to the right one need not name every number
-            assert set(shown(problem)) <= set(content) and len(set(content)) == problem.difficulty
+        if family == "search":
+            seen = problem.solution.steps[0].text.split(" make ")[0]
+        elif family == "totals":
+            seen = " ".join(name + digit for name, digit in read(problem, problem.solution).items())
         else:
-            assert shown(problem) == (content if family == "charts" else sorted(content))
-        assert problem.key == f"{family}/{problem.content}/{problem.question}"
+            seen = " ".join(read(problem, problem.solution).values())
+        assert seen == problem.content and problem.key == f"{family}/{problem.content}/{problem.question}"
 
 
 def test_the_content_of_a_path_leads_to_its_answer():
@@ -123,10 +126,11 @@ def test_questions_are_short_enough_to_repeat_by_design(family):
     assert all(len(drawn(family, number).question) < LINE_CHARS for number in range(40))
 
 
-def test_a_total_names_every_tile_once_in_order():
+def test_a_total_names_every_tile_as_it_stands_and_then_in_order():
     for count in (2, 12):
         problem = totals(rng_for(0, "totals", count), count)
-        assert [line[0] for line in lines(problem.solution)] == list(LETTERS[:count]) and problem.difficulty == count
+        names = [line[0] for line in lines(problem.solution)]
+        assert names == [sign[0] for sign in problem.content.split()] + list(LETTERS[:count]) and problem.difficulty == count
         assert problem.picture.size == (32 * count, 16)
 
 
@@ -135,9 +139,9 @@ def test_the_bars_of_a_chart_are_as_long_as_they_are_read():
     for number in range(20):
         problem = drawn("charts", number)
         pixels = np.asarray(problem.picture).astype(int)[:, SIDE:]
-        for place, line in enumerate(lines(problem.solution)[:-1]):
+        for place, length in enumerate(read(problem, problem.solution).values()):
             dark = (pixels[place * SIDE + SIDE // 2].min(-1) < 185).sum()
-            assert round(dark / UNIT) == int(line[1:])
+            assert round(dark / UNIT) == int(length)
 
 
 def test_the_arrows_of_a_path_point_where_they_are_read():
@@ -157,14 +161,18 @@ def test_the_arrows_of_a_path_point_where_they_are_read():
             ] == move
 
 
-def test_a_search_tries_pairs_until_the_one_that_fits():
+def test_a_search_tries_pairs_from_the_left_until_the_one_that_fits():
     for number in range(40):
         problem = drawn("search", number)
-        target = int(re.search(r"add up to (\d+)", problem.question)[1])
-        tried = lines(problem.solution)
-        assert problem.difficulty == 5 and tried[1::2] == ["no"] * (len(tried) // 2 - 1) + ["yes"]
-        low, high = (int(n) for n in problem.solution.answer.split())
-        assert low < high and low + high == target
+        target, numbers = int(re.search(r"add up to (\d+)", problem.question)[1]), [int(n) for n in problem.content.split()]
+        fits = next(place for place, pair in enumerate(combinations(numbers, 2)) if sum(pair) == target)
+        tried = list(combinations(numbers, 2))[: fits + 1]
+        verdicts = {True: "low", False: "high"}
+        assert lines(problem.solution) == [
+            f"{left}+{right}={left + right} {verdicts[left + right < target] if left + right != target else 'yes'}"
+            for left, right in tried
+        ]
+        assert problem.difficulty == 5 and problem.solution.answer == "{} {}".format(*tried[-1])
 
 
 @pytest.mark.parametrize(

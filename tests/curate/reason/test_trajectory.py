@@ -12,6 +12,7 @@ from kimivl.curate.records import rng_for
 from kimivl.processor.thoughts import WAIT, split_thought
 
 PROBLEM = totals(rng_for(0, "totals"), 8)
+LINES = 1 + 8 + 8  # how many tiles, each tile read, each digit added
 
 
 def written(thought, learned_only=False) -> str:
@@ -37,26 +38,26 @@ def test_slips_come_at_their_share():
     for number in range(200):
         thought = trajectory(PROBLEM, Habits(slips=0.2), rng_for(0, "share", number))
         planted += sum(not part.get("learned", True) for part in thought.parts)
-        total += 8
+        total += LINES - 1
     assert planted / total == pytest.approx(0.2, abs=4 * (0.2 * 0.8 / total) ** 0.5)
 
 
 def test_what_breaks_off_keeps_its_beginning_and_the_true_answer():
     lengths = set()
-    for number in range(60):
+    for number in range(120):
         cut = trajectory(PROBLEM, Habits(slips=0, truncated=1), rng_for(0, "cut", number))
         thought, answer = split_thought(written(cut))
         lines = thought.splitlines()
-        assert cut.notes == {"truncated": len(lines) < 9}
+        assert cut.notes == {"truncated": len(lines) < LINES}
         assert lines == [step.text for step in PROBLEM.solution.steps][: len(lines)] and answer == PROBLEM.solution.answer
         lengths.add(len(lines))
-    assert lengths == set(range(1, 10))
+    assert lengths == set(range(1, LINES + 1))
 
 
 def test_a_careless_thought_ends_where_its_reading_leads():
     for number in range(30):
         thought, answer = split_thought(written(trajectory(PROBLEM, Habits(slips=0, careless=1), rng_for(0, "c", number))))
-        assert str(sum(int(line[1]) for line in thought.splitlines()[1:]) % 10) == answer != PROBLEM.solution.answer
+        assert str(sum(int(line[1]) for line in thought.splitlines()[1:9]) % 10) == answer != PROBLEM.solution.answer
 
 
 @pytest.mark.parametrize(("draw", "size"), [(totals, 6), (paths, 6), (charts, 5), (search, 5)])

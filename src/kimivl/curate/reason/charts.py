@@ -1,4 +1,4 @@
-"""Charts of lying bars: read every bar first, then compute: the spread, the sum of two bars, how many are above a value.
+"""Charts of lying bars: read every bar first, then compute: the spread, the sum of two bars, how many are longer than a value.
 
 Bars lie, so that a bar's name and its length stand next to each other in the order in which a picture is read.
 """
@@ -13,7 +13,7 @@ from kimivl.curate.reason.problem import SIDE, Problem, Solution, Step, misread,
 
 UNIT, LONGEST = 4, 8  # pixels of a unit, units of the longest bar: two tiles
 NAMES = "abcdefgh"
-Compute = Callable[[list[int]], tuple[str, int]]  # lengths → (the sum in words, its value)
+Compute = Callable[[list[int]], tuple[list[Step], int]]  # lengths → (the lines that follow the reading, the answer)
 
 
 def charts(rng: np.random.Generator, bars: int) -> Problem:
@@ -36,20 +36,19 @@ def _asked(bars: int, rng: np.random.Generator) -> tuple[str, Compute]:
     first, second = sorted(int(n) for n in rng.permutation(bars)[:2])
     limit = int(rng.integers(2, LONGEST))
 
-    def spread(lengths: list[int]) -> tuple[str, int]:
-        return f"{max(lengths)}-{min(lengths)}", max(lengths) - min(lengths)
+    def spread(lengths: list[int]) -> tuple[list[Step], int]:
+        value = max(lengths) - min(lengths)
+        return [_sum(f"{max(lengths)}-{min(lengths)}", value)], value
 
-    def total(lengths: list[int]) -> tuple[str, int]:
-        return f"{lengths[first]}+{lengths[second]}", lengths[first] + lengths[second]
-
-    def above(lengths: list[int]) -> tuple[str, int]:
-        names = [name for name, length in zip(NAMES, lengths) if length > limit]
-        return " ".join(names) or "none", len(names)
+    def total(lengths: list[int]) -> tuple[list[Step], int]:
+        value = lengths[first] + lengths[second]
+        recalled = " ".join(f"{NAMES[place]}{lengths[place]}" for place in (first, second))
+        return [Step("plan", recalled), _sum(f"{lengths[first]}+{lengths[second]}", value)], value
 
     questions: list[tuple[str, Compute]] = [
         ("How much longer is the longest bar than the shortest?", spread),
         (f"What is {NAMES[first]} plus {NAMES[second]}?", total),
-        (f"How many bars are longer than {limit}?", above),
+        (f"How many bars are longer than {limit}?", partial(_counted, limit)),
     ]
     return questions[int(rng.integers(len(questions)))]
 
@@ -57,8 +56,23 @@ def _asked(bars: int, rng: np.random.Generator) -> tuple[str, Compute]:
 def _solved(lengths: list[int], compute: Compute, rng: np.random.Generator) -> Solution:
     steps = [Step("plan", f"{len(lengths)} bars")]
     steps += [Step("work", f"{name}{length}", (f"{name}{_off(length, rng)}",)) for name, length in zip(NAMES, lengths)]
-    words, value = compute(lengths)
-    return Solution((*steps, Step("work", f"{words}={value}", (f"{words}={value + 1}",))), str(value))
+    computed, value = compute(lengths)
+    return Solution((*steps, *computed), str(value))
+
+
+def _sum(words: str, value: int) -> Step:
+    return Step("work", f"{words}={value}", (f"{words}={value + 1}",))
+
+
+def _counted(limit: int, lengths: list[int]) -> tuple[list[Step], int]:
+    """A line for each bar: whether it is longer, and how many are so far."""
+    steps, count = [], 0
+    for name, length in zip(NAMES, lengths):
+        more, no = f"{name}{length} more {count + 1}", f"{name}{length} no {count}"
+        right, wrong = (more, no) if length > limit else (no, more)
+        steps.append(Step("evaluate", right, (wrong,)))
+        count += length > limit
+    return steps, count
 
 
 def _off(length: int, rng: np.random.Generator) -> int:

@@ -1,6 +1,7 @@
 """Paths: a grid of fields, each with its letter and an arrow; start at a field, follow the arrows for some hops, name the end.
 
-Fields are lettered in the order in which a picture is read, so a field's arrow stands behind its letter.
+Fields are lettered in the order in which a picture is read, so a field's arrow stands behind its letter. The thought reads the
+whole grid, and then looks each arrow up in what it has read.
 """
 
 from functools import partial
@@ -48,10 +49,11 @@ def _fields(grid: list[list[str]], start: tuple[int, int], hops: int) -> list[tu
 
 
 def _solved(grid: list[list[str]], start: tuple[int, int], hops: int, rng: np.random.Generator) -> Solution:
-    """A line for each hop: where one stands, and the arrow there."""
+    """A line for each field and its arrow, then one for each hop: where one stands, and the arrow there."""
     size, fields = len(grid), _fields(grid, start, hops)
     steps = [Step("plan", f"{hops} from {_name(start, size)}")]
-    for column, row in fields[:-1]:
+    as_they_stand = [(column, row) for row in range(size) for column in range(size)]
+    for column, row in as_they_stand + fields[:-1]:
         name, slip = _name((column, row), size), _inward(column, row, size, rng, but=grid[row][column])
         steps.append(Step("work", f"{name} {grid[row][column]}", (f"{name} {slip}",)))
     return Solution(tuple(steps), _name(fields[-1], size))

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from kimivl.curate.fonts import font
+from kimivl.curate.ocr.words import BASELINE
 
 SIDE = 16  # of a tile, in pixels: one merged patch of nano
 NOISE = 6.0  # standard deviation of what is added to every value
@@ -69,11 +70,12 @@ class Problem:
 
 
 def tile(letters: str, rng: np.random.Generator) -> Image.Image:
-    """Dark letters on a light square, a little off its middle."""
+    """Dark letters on a light square, a little left or right of its middle, on the line on which words are written too: what a
+    model knows of words helps it here."""
     *ground, red, green, blue = rng.integers((220, 220, 220, 0, 0, 0), (256, 256, 256, 70, 70, 70)).tolist()
     picture = Image.new("RGB", (SIDE, SIDE), tuple(ground))
-    x, y = (SIDE / 2 + rng.uniform(-1, 1, 2)).tolist()
-    ImageDraw.Draw(picture).text((x, y), letters, fill=(red, green, blue), font=font("DejaVuSans-Bold", 12), anchor="mm")
+    place = (SIDE / 2 + rng.uniform(-1, 1), BASELINE)
+    ImageDraw.Draw(picture).text(place, letters, fill=(red, green, blue), font=font("DejaVuSans-Bold", 12), anchor="ms")
     return picture
 
 

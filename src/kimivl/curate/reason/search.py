@@ -1,6 +1,6 @@
 """Search: number tiles and a target; find the two tiles that add up to it.
 
-The thought reads all tiles, tries pairs, judges each, and goes back.
+The thought reads all tiles, tries pair after pair from the left, judges each, and goes back.
 How many trials it takes is luck, so thoughts have many lengths, and a longer budget finds more.
 """
 
@@ -22,34 +22,32 @@ def search(rng: np.random.Generator, count: int) -> Problem:
     if not 3 <= count <= 7:
         raise ValueError(f"a search has 3 to 7 tiles, got {count}")
     numbers, target = _drawn_numbers(rng, count)
-    solution = _solved(numbers, target, rng)
+    solution = _solved(numbers, target)
 
     def careless(rng: np.random.Generator) -> Solution:
         place = int(rng.integers(count))
-        return _solved(misread(numbers, place, numbers[place] % LARGEST + 1), target, rng)
+        return _solved(misread(numbers, place, numbers[place] % LARGEST + 1), target)
 
     brush = rng.spawn(1)[0]
 
     def draw() -> Image.Image:
         return laid_out([[tile(str(number), brush) for number in numbers]], brush)
 
-    question = f"Which two numbers add up to {target}? Say the smaller one first."
+    question = f"Which two numbers add up to {target}? Say the left one first."
     content = " ".join(map(str, numbers))
     return Problem("search", draw, question, content, count, solution, careless)
 
 
-def _solved(numbers: list[int], target: int, rng: np.random.Generator) -> Solution:
-    """Pairs in any order until one fits; who has misread a number may find none, and answers with the last pair."""
-    pairs = list(combinations(numbers, 2))
+def _solved(numbers: list[int], target: int) -> Solution:
+    """Pair after pair until one fits; who has misread a number may find none, and answers with the last pair."""
     steps = [Step("plan", f"{' '.join(map(str, numbers))} make {target}")]
-    for place in rng.permutation(len(pairs)):
-        low, high = sorted(pairs[place])
-        total = low + high
-        steps.append(Step("explore", f"{low}+{high}={total}", (f"{low}+{high}={total + 1}",)))
-        steps.append(Step("evaluate", "yes" if total == target else "no"))
+    for left, right in combinations(numbers, 2):
+        total = left + right
+        verdict = "yes" if total == target else "low" if total < target else "high"
+        steps.append(Step("explore", f"{left}+{right}={total} {verdict}", (f"{left}+{right}={total + 1} low",)))
         if total == target:
             break
-    return Solution(tuple(steps), f"{low} {high}")
+    return Solution(tuple(steps), f"{left} {right}")
 
 
 def _drawn_numbers(rng: np.random.Generator, count: int) -> tuple[list[int], int]:

@@ -33,10 +33,10 @@ DRAWS = 2000  # until a new problem is found; more are needed only where there i
 
 Draw = Callable[[np.random.Generator, int], Problem]
 FAMILIES: tuple[tuple[Draw, range], ...] = (
-    (totals, range(3, 7)),  # tiles
-    (paths, range(2, 8)),  # hops
-    (charts, range(3, 7)),  # bars
-    (search, range(3, 5)),  # tiles
+    (totals, range(3, 6)),  # tiles
+    (paths, range(2, 6)),  # hops
+    (charts, range(3, 6)),  # bars
+    (search, range(4, 5)),  # tiles
 )
 
 TRIES = 4

@@ -1,6 +1,7 @@
 """Running totals: letters in any order, a digit behind each; add the digits in the order of the letters, keep the last digit.
 
-Why the last digit: every step is then a look at one tile and one sum of two digits, and a wrong one changes the answer.
+The thought reads all tiles as they stand, and then looks each letter up in what it has read.
+Why the last digit: every step is then one digit looked up and one sum of two digits, and a wrong one changes the answer.
 """
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from kimivl.curate.reason.problem import Problem, Solution, Step, laid_out, misread, tile
 
 LETTERS = "abcdefghijkl"
-LARGEST = 5  # digits are 1 to 5, so that there are 50 different sums to learn
+LARGEST = 6  # digits are 1 to 6, so that there are 60 different sums to learn
 QUESTION = "Add the digits in the order of the letters. Last digit?"
 
 
@@ -18,8 +19,8 @@ def totals(rng: np.random.Generator, count: int) -> Problem:
     if not 2 <= count <= len(LETTERS):
         raise ValueError(f"a running total has 2 to {len(LETTERS)} tiles, got {count}")
     digits = rng.integers(1, LARGEST + 1, count).tolist()
-    columns = rng.permutation(count)
-    shown = [(LETTERS[place], str(digits[place])) for place in columns]
+    order = [int(place) for place in rng.permutation(count)]
+    shown = [(LETTERS[place], str(digits[place])) for place in order]
     brush = rng.spawn(1)[0]
 
     def draw() -> Image.Image:
@@ -27,14 +28,17 @@ def totals(rng: np.random.Generator, count: int) -> Problem:
 
     def careless(rng: np.random.Generator) -> Solution:
         place = int(rng.integers(count))
-        return _solved(misread(digits, place, _other(digits[place], rng)), rng)
+        return _solved(misread(digits, place, _other(digits[place], rng)), order, rng)
 
     content = " ".join(letter + digit for letter, digit in shown)
-    return Problem("totals", draw, QUESTION, content, count, _solved(digits, rng), careless)
+    return Problem("totals", draw, QUESTION, content, count, _solved(digits, order, rng), careless)
 
 
-def _solved(digits: list[int], rng: np.random.Generator) -> Solution:
-    steps, total = [Step("plan", f"{LETTERS[0]} to {LETTERS[len(digits) - 1]}")], 0
+def _solved(digits: list[int], order: list[int], rng: np.random.Generator) -> Solution:
+    """A line for each tile as they stand, then one for each as they are added, with the total so far."""
+    steps = [Step("plan", f"{len(digits)} tiles")]
+    steps += [Step("work", f"{LETTERS[n]}{digits[n]}", (f"{LETTERS[n]}{_other(digits[n], rng)}",)) for n in order]
+    total = 0
     for letter, digit in zip(LETTERS, digits):
         before, total = total, (total + digit) % 10
         seen = _other(digit, rng)
