@@ -51,9 +51,8 @@ def whole(recipe, tmp_path_factory) -> Run:
 def lines(folder: Path, stage: str) -> list[dict]:
     """A stage's metrics without what a clock says."""
     path = folder / "stages" / stage / "metrics.jsonl"
-    return (
-        [{key: value for key, value in line.items() if key != "seconds"} for line in read_metrics(path)] if path.exists() else []
-    )
+    written = read_metrics(path) if path.exists() else []
+    return [{key: value for key, value in line.items() if not key.endswith("seconds")} for line in written]
 
 
 def start(folder: Path, recipe_file: Path, threads: int) -> subprocess.Popen:
@@ -93,13 +92,40 @@ def test_a_run_that_was_killed_again_and_again_ends_with_the_losses_and_weights_
         assert_equal(folder / "stages" / stage, whole.folder / "stages" / stage)
 
 
-def assert_equal(stage: Path, other: Path) -> None:
-    """Every loss and every weight, to the last bit; and nothing else is left."""
+def test_reinforcement_learning_goes_on_with_the_same_problems_and_draws(make_recipe, make_stage, tmp_path):
+    """Killed before its first checkpoint and twice behind one, with responses that wait for the next iteration."""
+    rng, folder = random.Random(), tmp_path / "killed"
+    fast = [{"steps": 100, "start": 5e-3, "end": 5e-3}]
+    rl = {"prompts": 4, "samples": 4, "max_tokens": 12, "segment": 4, "minibatches": 2, "length_reward": {"weight": 0.2}}
+    recipe = make_recipe(
+        make_stage("sft", steps=30, schedule=fast),
+        make_stage("rl", language="sft", vision="sft", steps=STEPS, checkpoint_every=EVERY, rl=rl),
+    )
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    whole = Run(recipe, tmp_path / "whole")
+    whole.train()
+    for first, last in ((1, EVERY - 1), (EVERY + 1, 14), (18, 26)):
+        step, delay = rng.randint(first, last), rng.uniform(0, 0.05)
+        print(f"killed {delay:.3f} s after iteration {step}")  # shown when the test fails
+        train_until_killed(folder, tmp_path / "recipe.json", "rl", step, delay)
+        assert not (folder / "stages" / "rl" / "finished.json").exists()
+    Run(recipe, folder).train()
+
+    killed_stage, whole_stage = (run / "stages" / "rl" for run in (folder, whole.folder))
+    assert_equal(killed_stage, whole_stage, "responses.jsonl")
+    assert (killed_stage / "responses.jsonl").read_bytes() == (whole_stage / "responses.jsonl").read_bytes()
+    seen = lines(folder, "rl")
+    assert len(seen) == STEPS and sum(line["pending"] > 0 for line in seen) > STEPS / 4
+    assert sum(line.get("updates", 0) for line in seen) > STEPS / 2  # most iterations have something to learn
+
+
+def assert_equal(stage: Path, other: Path, *more: str) -> None:
+    """Every loss and every weight, to the last bit; and nothing but `more` is left beside them."""
     assert lines(stage.parents[1], stage.name) == lines(other.parents[1], other.name)
     models = [dict(stored_tensors(folder / "model")) for folder in (stage, other)]
     assert models[0].keys() == models[1].keys()
     assert all(tensor.equal(models[1][name]) for name, tensor in models[0].items())
-    assert {path.name for path in stage.iterdir()} == {"model", "metrics.jsonl", "finished.json"}
+    assert {path.name for path in stage.iterdir()} == {"model", "metrics.jsonl", "finished.json", *more}
 
 
 @pytest.mark.slow
