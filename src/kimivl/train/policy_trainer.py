@@ -20,6 +20,7 @@ from torch import Tensor
 
 from kimivl.config.recipe import StageConfig
 from kimivl.engine.engine import Engine
+from kimivl.optim.muon import MuonAdamW
 from kimivl.processor.processor import Encoded
 from kimivl.rl.judge import JudgedGroup, judge
 from kimivl.rl.length_reward import LengthReward, length_rewards
@@ -29,10 +30,9 @@ from kimivl.rl.problems import Problems
 from kimivl.rl.prompt_sampler import PromptSampler, SamplingRules
 from kimivl.rl.rollout import Response, Rollouts
 from kimivl.rl.verifier import Verifier
-from kimivl.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from kimivl.train.metrics import MetricsFile
+from kimivl.train.checkpoint import Progress
+from kimivl.train.loop import Watch, train
 from kimivl.train.policy_update import PolicyUpdate
-from kimivl.train.trainer import Watch
 
 Group = list[Response]
 
@@ -56,13 +56,15 @@ class PolicyTrainer:
         seed: of the choice of problems.
     """
 
+    lines: tuple[str, ...] = ("metrics", "responses")
+
     def __init__(
         self, stage: StageConfig, engine: Engine, problems: Problems, rollouts: Rollouts, verifier: Verifier, folder: Path,
         seed: int, watch: Watch = lambda step, metrics: {},
     ):  # fmt: skip
         assert stage.rl is not None  # the recipe's own check
         self.stage, self.settings, self.folder, self.watch = stage, stage.rl, folder, watch
-        self.engine, self.problems, self.rollouts, self.verifier = engine, problems, rollouts, verifier
+        self.model, self.engine, self.problems, self.rollouts, self.verifier = engine.model, engine, problems, rollouts, verifier
         self.sampler = PromptSampler(problems.difficulties, SamplingRules(**self.settings.sampling.model_dump()), seed)
         self.length_reward = LengthReward(**self.settings.length_reward.model_dump())
         chosen = self.settings.objective
@@ -73,36 +75,25 @@ class PolicyTrainer:
 
     def run(self) -> Progress:
         """Trains up to the stage's last iteration, from the checkpoint if there is one."""
-        checkpoint = self.folder / "checkpoint"
-        progress = load_checkpoint(checkpoint, self.engine.model, self.update.optimizer) or Progress(0, 0.0, self._state())
-        self._load_state(progress.state)
-        files = [MetricsFile(self.folder / f"{name}.jsonl", progress.step) for name in ("metrics", "responses")]
-        started = time.perf_counter() - progress.seconds
-        try:
-            while progress.step < self.stage.steps:
-                metrics, example = self._iteration(progress.step)
-                metrics |= self.watch(progress.step, metrics)
-                for file, values in zip(files, (metrics, example)):
-                    file.write({"step": progress.step, **values})
-                progress.step += 1
-                progress.seconds, progress.state = time.perf_counter() - started, self._state()
-                if progress.step % self.stage.checkpoint_every == 0 or progress.step == self.stage.steps:
-                    save_checkpoint(checkpoint, self.engine.model, self.update.optimizer, progress)
-        finally:
-            for file in files:
-                file.close()
-        return progress
+        return train(self)
 
-    def _state(self) -> dict[str, Any]:
+    @property
+    def optimizer(self) -> MuonAdamW:
+        """Of the updates; another one in every iteration where the recipe says so."""
+        return self.update.optimizer
+
+    def state(self) -> dict[str, Any]:
+        """What the sampler knows, and responses that are not finished."""
         pending = [[response.to_json() for response in group] for group in self.pending]
         return {"sampler": self.sampler.state(), "pending": pending}
 
-    def _load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state` gave."""
         self.sampler.load_state(state["sampler"])
         self.pending = [[Response.from_json(values) for values in group] for group in state["pending"]]
 
-    def _iteration(self, iteration: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Metrics, and an example for people."""
+    def step(self, iteration: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """One iteration: metrics, and an example for people."""
         start = time.perf_counter()
         groups = [*self.pending, *self._new_groups(iteration)]
         prompts = {group[0].problem: self.problems.prompt(group[0].problem) for group in groups}

@@ -26,10 +26,10 @@ from kimivl.rl.preference import preference_losses
 from kimivl.rl.problems import Problems
 from kimivl.rl.rollout import Response
 from kimivl.rl.shortest import Pair
-from kimivl.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from kimivl.train.metrics import MetricsFile
+from kimivl.train.checkpoint import Progress
+from kimivl.train.loop import Watch, train
 from kimivl.train.policy_update import TRAINED
-from kimivl.train.trainer import Watch, check_finite, make_optimizer, trained_parameters
+from kimivl.train.trainer import check_finite, make_optimizer, trained_parameters
 
 
 class PreferenceTrainer:
@@ -42,6 +42,8 @@ class PreferenceTrainer:
     Raises: ValueError without pairs.
     """
 
+    lines: tuple[str, ...] = ("metrics",)
+
     def __init__(
         self, stage: StageConfig, engine: Engine, problems: Problems, pairs: Sequence[Pair], folder: Path, seed: int,
         watch: Watch = lambda step, metrics: {},
@@ -53,37 +55,31 @@ class PreferenceTrainer:
                 "learn from; sample more problems, or more responses to each"
             )
         self.stage, self.settings, self.folder, self.seed, self.watch = stage, stage.dpo, folder, seed, watch
-        self.engine, self.problems, self.pairs = engine, problems, pairs
+        self.model, self.engine, self.problems, self.pairs = engine.model, engine, problems, pairs
         self.schedule = Schedule(Phase(**phase.model_dump()) for phase in stage.schedule)
         self.optimizer = make_optimizer(engine.model, TRAINED, stage.optimizer)
         self.responses = {response.key: response for pair in pairs for response in (pair.chosen, pair.rejected)}
         self.number = {key: number for number, key in enumerate(self.responses)}
+        self.reference: list[float] = []  # of every response, in the order of `responses`
 
     def run(self) -> Progress:
         """Trains up to the stage's last step, from the checkpoint if there is one.
 
         Raises: FloatingPointError if a loss or gradient is not finite, before the weights take it.
         """
-        checkpoint, model, started = self.folder / "checkpoint", self.engine.model, time.perf_counter()
-        progress = load_checkpoint(checkpoint, model, self.optimizer) or Progress(0, 0.0, {"reference": self._reference()})
-        reference_R = torch.tensor(progress.state["reference"])
-        file = MetricsFile(self.folder / "metrics.jsonl", progress.step)
-        started -= progress.seconds
-        try:
-            while progress.step < self.stage.steps:
-                metrics = self._step(progress.step, reference_R)
-                metrics |= self.watch(progress.step, metrics)
-                file.write({"step": progress.step, **metrics})
-                progress.step += 1
-                progress.seconds = time.perf_counter() - started
-                if progress.step % self.stage.checkpoint_every == 0 or progress.step == self.stage.steps:
-                    save_checkpoint(checkpoint, model, self.optimizer, progress)
-        finally:
-            file.close()
-        return progress
+        return train(self)
+
+    def state(self) -> dict[str, Any]:
+        """The reference, worked out by the policy as it is when it is first asked for."""
+        self.reference = self.reference or self._logps_of_all()
+        return {"reference": self.reference}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state` gave."""
+        self.reference = state["reference"]
 
     @torch.no_grad()
-    def _reference(self) -> list[float]:
+    def _logps_of_all(self) -> list[float]:
         """The log-probability of every response under the policy as it is now, in the order of `responses`."""
         responses, at_once = list(self.responses.values()), 2 * self.settings.pairs
         logps: list[float] = []
@@ -94,32 +90,34 @@ class PreferenceTrainer:
                 logps += self._logps(chunk, prompts).tolist()
         return logps
 
-    def _step(self, step: int, reference_R: Tensor) -> dict[str, Any]:
+    def step(self, step: int) -> tuple[dict[str, Any]]:
+        """One update."""
         start, count = time.perf_counter(), self.settings.pairs
         pairs = [self._pair(step * count + place) for place in range(count)]
         self.optimizer.zero_grad(set_to_none=True)
         prompts = self._prompts([pair.chosen for pair in pairs])
         chunks = self._chunks([[pair.chosen, pair.rejected] for pair in pairs], prompts)
-        seen = [self._backward(step, chunk, prompts, reference_R) for chunk in chunks]
+        seen = [self._backward(step, chunk, prompts) for chunk in chunks]
         norm = float(nn.utils.clip_grad_norm_(trained_parameters(self.optimizer), self.stage.optimizer.max_grad_norm))
         check_finite("gradient norm", norm, self.stage.name, step, [pair.problem for pair in pairs])
         lr = self.schedule.lr(self.stage.schedule_start + step)
         self.optimizer.set_lr(lr)
         self.optimizer.step()
         loss_N, margin_N, chosen_N = (torch.cat(parts) for parts in zip(*seen))
-        return {
+        metrics = {
             "loss": float(loss_N.mean()), "margin": float(margin_N.mean()), "preferred": float((margin_N > 0).float().mean()),
             "chosen": float(chosen_N.mean()), "lr": lr, "grad_norm": norm, "seconds": time.perf_counter() - start,
         }  # fmt: skip
+        return (metrics,)
 
     def _pair(self, number: int) -> Pair:
         return self.pairs[nth_place(number, len(self.pairs), self.seed, self.stage.name, self.stage.sources[0])]
 
     def _backward(
-        self, step: int, responses: Sequence[Response], prompts: Mapping[str, Encoded], reference_R: Tensor
+        self, step: int, responses: Sequence[Response], prompts: Mapping[str, Encoded]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Adds the gradient of some pairs; their losses, margins, and log-ratios of the chosen responses."""
-        reference_N2 = reference_R[[self.number[response.key] for response in responses]].view(-1, 2)
+        reference_N2 = torch.tensor([self.reference[self.number[response.key]] for response in responses]).view(-1, 2)
         logp_N2 = self._logps(responses, prompts).view(-1, 2)
         loss_N, margin_N = preference_losses(logp_N2, reference_N2, self.settings.beta)
         loss = loss_N.sum() / self.settings.pairs

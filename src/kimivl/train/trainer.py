@@ -1,14 +1,14 @@
-"""The one training loop of all stages.
+"""The step of all stages that learn from packs: losses → gradients → update → balance rule → metrics.
 
-What it is: packs → losses → gradients → update → balance rule → metrics → checkpoint, resumable after a kill at any moment.
-What it is not: a stage's loss (`stages/`), the order of stages (`run.py`), or the arithmetic of the update (`optim/`).
+What it is: `Trainer`, and what other trainers share with it: optimizer and checks.
+What it is not: a stage's loss (`stages/`), the loop over steps (`loop.py`), or the arithmetic of the update (`optim/`).
 Why sums: a pack's loss is divided by the weight of the whole step before its backward, so gradients of packs simply add up.
 """
 
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,59 +24,49 @@ from kimivl.model.moe import Router, update_balance_bias
 from kimivl.optim.groups import all_adamw, param_specs
 from kimivl.optim.muon import MuonAdamW
 from kimivl.optim.schedule import Phase, Schedule
-from kimivl.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from kimivl.train.metrics import MetricsFile
+from kimivl.train.checkpoint import Progress
+from kimivl.train.loop import Watch, train
 from kimivl.train.stages.task import PackLoss, StepTotals, Task
 
 MEASURE_EVERY = 20  # steps between measurements of the updates' size
-
-Watch = Callable[[int, dict[str, Any]], dict[str, Any]]  # (step, its metrics) → further metrics
 
 
 class Trainer:
     """Trains one stage in its folder.
 
-    Args:
-        watch: called after every step; what it returns is added to the step's metrics (progress bars, held-out losses).
     Raises: FloatingPointError if a loss or a gradient is not finite, naming step and samples; the last checkpoint stays.
     """
 
+    lines: tuple[str, ...] = ("metrics",)
+
     def __init__(self, stage: StageConfig, task: Task, loader: Loader, folder: Path, watch: Watch = lambda step, metrics: {}):
         self.stage, self.task, self.loader, self.folder, self.watch = stage, task, loader, folder, watch
+        self.model = task.model
         self.routers = [module for module in task.model.modules() if isinstance(module, Router)]
         self.schedule = Schedule(Phase(**phase.model_dump()) for phase in stage.schedule)
         self.optimizer = make_optimizer(task.model, task.trained, stage.optimizer)
 
     def run(self) -> Progress:
         """Trains up to the stage's last step, from the checkpoint if there is one."""
-        progress = load_checkpoint(self.folder / "checkpoint", self.task.model, self.optimizer)
-        progress = progress or Progress(0, 0.0, asdict(self.loader.state))
-        self.loader.state = LoaderState(**progress.state)
-        metrics_file = MetricsFile(self.folder / "metrics.jsonl", progress.step)
-        started = time.perf_counter() - progress.seconds
-        try:
-            while progress.step < self.stage.steps:
-                metrics = self._timed_step(progress.step)
-                metrics |= self.watch(progress.step, metrics)
-                metrics_file.write(metrics)
-                progress.step += 1
-                progress.seconds, progress.state = time.perf_counter() - started, asdict(self.loader.state)
-                # The last one too: what comes after training, writing the model, can fail on a full disk.
-                if progress.step % self.stage.checkpoint_every == 0 or progress.step == self.stage.steps:
-                    save_checkpoint(self.folder / "checkpoint", self.task.model, self.optimizer, progress)
-        finally:
-            metrics_file.close()
-        return progress
+        return train(self)
 
-    def _timed_step(self, step: int) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
+        """Where the data stream stands."""
+        return asdict(self.loader.state)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state` gave."""
+        self.loader.state = LoaderState(**state)
+
+    def step(self, step: int) -> tuple[dict[str, Any]]:
+        """One update."""
         start = time.perf_counter()
         packs = self.loader.packs(step)
-        metrics = self._step(step, packs)
+        metrics = self._update(step, packs)
         tokens, patches = sum(len(pack.ids_T) for pack in packs), sum(len(pack.patches_P) for pack in packs)
-        seconds = time.perf_counter() - start
-        return {"step": step, **metrics, "tokens": tokens, "patches": patches, "seconds": seconds}
+        return (metrics | {"tokens": tokens, "patches": patches, "seconds": time.perf_counter() - start},)
 
-    def _step(self, step: int, packs: list[PackedBatch]) -> dict[str, Any]:
+    def _update(self, step: int, packs: list[PackedBatch]) -> dict[str, Any]:
         self.optimizer.zero_grad(set_to_none=True)
         totals = StepTotals.of(packs)
         losses = [self._backward(step, pack, totals) for pack in packs]
