@@ -47,6 +47,8 @@ def test_the_defaults_are_the_papers_where_they_name_one():
         ({"rl": RL | {"length_reward": {"weight": 2}}}, "length_reward.weight: Input should be less than 2"),
         ({"rl": RL | {"sampling": {"floor": 0}}}, "sampling.floor: Input should be greater than 0"),
         ({"rl": RL | {"score": "guess"}}, "rl.score: Input should be"),
+        ({"rl": RL | {"rollouts": {"kind": "ray", "wrkers": 2}}}, "wrkers: unknown key; did you mean 'workers'"),
+        ({"rl": RL | {"rollouts": {"kind": "native", "zzz": 2}}}, "zzz: unknown key; known keys: kind"),
     ],
 )
 def test_a_policy_that_cannot_be_trained_is_refused(policy, words):

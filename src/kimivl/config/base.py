@@ -76,20 +76,24 @@ def _explain(config_type: type[Config], fault: Any) -> str:
 
 def _keys_beside(config_type: type[Config], location: tuple[int | str, ...]) -> list[str]:
     """The field names that were allowed where an unknown key stood."""
-    current: Any = config_type
+    current: list[type[Config]] = [config_type]
     for part in location[:-1]:
-        fields = getattr(current, "model_fields", {})
-        if part in fields:
-            current = _config_in(fields[part].annotation)
-    return list(getattr(current, "model_fields", {}))
+        fields = [config.model_fields[str(part)] for config in current if part in config.model_fields]
+        if fields:
+            current = _configs_in(fields[0].annotation)
+        else:  # a place in a list, or the tag of a union
+            current = [config for config in current if part in _tags(config)] or current
+    return list(dict.fromkeys(name for config in current for name in config.model_fields))
 
 
-def _config_in(annotation: Any) -> Any:
-    """The Config class inside an annotation such as `list[StageConfig]` or `VisionConfig | None`."""
+def _configs_in(annotation: Any) -> list[type[Config]]:
+    """The Config classes inside an annotation such as `list[StageConfig]` or `VisionConfig | None`."""
     if isinstance(annotation, type) and issubclass(annotation, Config):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _config_in(inner)
-        if found is not None:
-            return found
-    return None
+        return [annotation]
+    return [config for inner in getattr(annotation, "__args__", ()) for config in _configs_in(inner)]
+
+
+def _tags(config: type[Config]) -> tuple[Any, ...]:
+    """By which a union tells this class from its others."""
+    field = config.model_fields.get("kind")
+    return getattr(field.annotation, "__args__", ()) if field else ()

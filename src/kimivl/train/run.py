@@ -1,6 +1,6 @@
 """Runs a recipe's stages in order: skips the finished ones, resumes the interrupted one.
 
-What it is: the folder of a run and the order of work. What it is not: the training loop (`trainer.py`), the measuring of the
+What it is: the folder of a run and the order of work. What it is not: the loop of a stage (`loop.py`), the measuring of the
 result (`eval/`), or the command line.
 
     runs/NAME/recipe.json               the recipe as it ran
