@@ -7,6 +7,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -328,6 +329,31 @@ def test_a_wrong_override_is_named_before_anything_runs(calls, capsys, override,
 
 def test_a_missing_recipe_is_named(capsys):
     assert "recipe nowhere.yaml does not exist" in fails(capsys, "run", "nowhere.yaml")
+
+
+def test_a_server_of_roll_outs_that_is_down_is_one_line(tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    (tmp_path / "sums").mkdir()
+    turns = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
+    (tmp_path / "sums" / "train.jsonl").write_text(json.dumps({"id": "sum", "messages": turns}))
+    rollouts = {
+        "kind": "remote", "url": f"{address}/v1", "model": "m", "protocol": "chat", "update_url": f"{address}/update",
+        "reset_urls": [f"{address}/reset"], "retries": 0,
+    }  # fmt: skip
+    stage = {
+        "name": "rl", "kind": "rl", "steps": 1, "context": 64, "pack_tokens": 64, "mixture": [{"weights": {"sums": 1}}],
+        "schedule": [{"steps": 1, "start": 1e-3, "end": 1e-3}],
+        "rl": {"prompts": 1, "max_tokens": 4, "minibatches": 1, "rollouts": rollouts},
+    }  # fmt: skip
+    recipe = {
+        "name": "tiny", "seed": 1, "data": str(tmp_path), "dtype": "float32", "tokenizer_ranks": 256,
+        "tokenizer_sources": ["sums"], "model": {"vision_config": VISION, "text_config": TEXT}, "stages": [stage],
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    assert main(["run", str(tmp_path / "recipe.yaml"), "--runs", str(tmp_path / "runs")]) == 1
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("kimivl: ")]
+    assert line.startswith(f"kimivl: {address}/update cannot be reached") and "is the server running" in line
 
 
 def test_data_build_builds_where_it_is_told(calls, capsys):

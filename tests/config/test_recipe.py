@@ -327,10 +327,10 @@ ONE_SOURCE = [{"weights": {"tries": 1, "text": 1}}]
         ("mean", {"average": ["joint", "decoder"]}, "average names 'decoder', which is no earlier"),
         ("mean", {"average": ["joint", "kimi_vl"]}, "average names 'kimi_vl', which is no earlier"),
         ("mean", {"average": ["joint", "shorter"]}, "average names 'shorter', which is no earlier"),
-        ("mean", {"steps": 3, "language": "joint"}, "of kind 'average' does not train and has no use for language, steps"),
+        ("mean", {"steps": 3, "language": "joint"}, "of kind 'average' has no use for language, steps"),
         ("tries", {"sample": {"samples": 1, "max_tokens": 3}}, "sample.samples: Input should be greater than or equal to 2"),
         ("tries", {"context": 0}, "a stage of kind 'sample' needs context"),
-        ("tries", {"schedule": [{"steps": 1, "start": 0, "end": 0}]}, "'sample' does not train and has no use for schedule"),
+        ("tries", {"schedule": [{"steps": 1, "start": 0, "end": 0}]}, "'sample' has no use for schedule"),
         ("tries", {"mixture": []}, "a sample stage takes its problems from one source, but the mixture names none"),
         (
             "tries",

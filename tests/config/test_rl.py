@@ -44,6 +44,12 @@ def test_the_defaults_are_the_papers_where_they_name_one():
         ({"rl": RL | {"repeat_stop": 2}}, "repeat_stop"),
         ({"rl": RL | {"objective": {"tau": 0}}}, "objective.tau: Input should be greater than 0"),
         ({"rl": RL | {"objective": {"kind": "ppo"}}}, "objective.kind: Input should be 'mirror_descent' or 'imitation'"),
+        ({"rl": RL | {"objective": {"kind": "imitation", "tau": 0.1}}}, "imitation has no use for tau, baseline and level"),
+        (
+            {"rl": RL | {"sampling": {"pass_rates": "sft"}}},
+            "pass_rates is 'sft', which is no earlier sample stage on its problems",
+        ),
+        ({"balance_rate": 0.0, "packs": 2}, "a stage of kind 'rl' has no use for packs, balance_rate"),
         ({"rl": RL | {"length_reward": {"weight": 2}}}, "length_reward.weight: Input should be less than 2"),
         ({"rl": RL | {"sampling": {"floor": 0}}}, "sampling.floor: Input should be greater than 0"),
         ({"rl": RL | {"score": "guess"}}, "rl.score: Input should be"),

@@ -103,7 +103,7 @@ LANGUAGE, PICTURES = {"text": 1, "recall": 1}, {"captions": 1}
 
 def stage(name: str, kind: str, mixture: dict[str, float], **more: Any) -> dict[str, Any]:
     schedule = [{"steps": 1, "start": 0, "end": 1e-3}, {"steps": 3, "start": 1e-3, "end": 1e-4, "shape": "cosine"}]
-    size = {"steps": 2, "context": 64, "pack_tokens": 256, "pack_patches": 512}
+    size = {"steps": 2, "context": 64, "pack_tokens": 256} | ({} if kind == "rl" else {"pack_patches": 512})
     return {"name": name, "kind": kind, "schedule": schedule, "mixture": [{"weights": mixture}]} | size | more
 
 

@@ -11,6 +11,7 @@ from kimivl.eval.items import Item
 from kimivl.eval.thinking import POLICIES, Budgets, think
 from kimivl.processor.messages import ImagePart, Message, TextPart
 from kimivl.processor.thoughts import CLOSE, OPEN, WAIT
+from kimivl.score import number as numbers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WAITING = f"{WAIT}\n"
@@ -64,6 +65,15 @@ def told(processor, speak, truth, tokens, **settings):
     engine = Told(processor, speak)
     outcomes = think(engine, [item(truth)], Budgets(tuple(tokens), **{"answer": 8, **settings}))
     return {(one.policy, one.budget): (one.answer, one.used, one.cut, one.score) for one in outcomes}, engine
+
+
+def test_answers_are_right_where_the_score_says_so(processor):
+    [outcome] = [
+        one
+        for one in think(Told(processor, thinker(6)), [item("6.0")], Budgets((8,), 8), score=numbers.number)
+        if one.policy == "force"
+    ]
+    assert (outcome.answer, outcome.score) == ("6", 1.0)
 
 
 def test_a_thought_is_truncated_at_the_exact_token(processor):

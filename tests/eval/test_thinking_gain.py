@@ -6,6 +6,7 @@ from kimivl.engine.engine import Completion
 from kimivl.eval.items import Item
 from kimivl.eval.thinking_gain import difference, measure_arm, thinking_figures
 from kimivl.processor.thoughts import CLOSE, OPEN
+from kimivl.score.number import number
 
 
 class Says:
@@ -59,3 +60,20 @@ def test_figures_are_those_of_the_arms_that_there_are():
     assert figures["sft_minus_direct"] == 0.25 and figures["rl_minus_sft"] == 0.5 and figures["rl_accuracy"] == 1
     assert "curriculum_gain" not in figures and "right" not in figures["arms"]["rl"]
     assert thinking_figures(arms | {"rl_uniform": arm(1, 1, 1, 0)})["curriculum_gain"] == 0.25
+
+
+def test_the_length_reward_is_judged_by_what_it_brings_and_saves():
+    without = arm(1, 1, 0, 1) | {"mean_tokens": 50.0}
+    figures = thinking_figures(
+        {"direct": arm(0, 0, 0, 0), "sft": arm(0, 0, 0, 1), "rl": arm(1, 1, 1, 1), "rl_no_length": without}
+    )
+    assert figures["length_reward_gain"] == 0.25 and figures["length_reward_saved"] == pytest.approx(0.2)  # 40 instead of 50
+
+
+def test_what_is_right_is_said_by_the_score():
+    """Half a point is no right answer, and 7.0 is 7 to a reader of numbers."""
+    items = [Item("q", (), "", "7", ())]
+    engine = Says([(f"{OPEN}{CLOSE}7.0", 5, "stop")] * 4, ["7.0"])
+    assert measure_arm(engine, items, 30)["accuracy"] == 0
+    assert measure_arm(engine, items, 30, score=number)["accuracy"] == measure_arm(engine, items, 30, score=number)["greedy"] == 1
+    assert measure_arm(engine, items, 30, score=lambda answer, truth: 0.5)["accuracy"] == 0

@@ -34,6 +34,11 @@ def test_the_curriculum_opens_from_the_easiest():
         assert set(sampler.draw(iteration, opened)) == {f"p{place}" for place in range(opened)}
 
 
+def test_what_was_solved_more_often_is_easier_whatever_its_label_says():
+    sampler = PromptSampler(EIGHT, SamplingRules(easy_first=4, warm_up=4), seed=0, prior={"p7": 0.9, "p6": 0.8, "p0": 0.1})
+    assert sampler.names == ["p7", "p6", "p1", "p2", "p3", "p4", "p5", "p0"] and set(sampler.draw(0, 2)) == {"p7", "p6"}
+
+
 def test_a_group_moves_the_success_rate_by_its_share():
     sampler = PromptSampler(EIGHT, SamplingRules(memory=0.7), seed=0)
     sampler.update("p3", successes=6, tries=8)

@@ -11,7 +11,7 @@ import torch
 from kimivl.config.base import ConfigError, parse
 from kimivl.config.recipe import StageConfig
 from kimivl.config.rl import RemoteRolloutsConfig, RLConfig
-from kimivl.engine.engine import Engine
+from kimivl.engine.engine import Engine, runs_in_circles
 from kimivl.model.layout import load_model
 from kimivl.processor.image import ImageProcessor
 from kimivl.processor.processor import Processor
@@ -256,6 +256,42 @@ def test_answers_in_circles_are_cut_where_our_engine_cuts_them(prompts):
     assert finished(response, answer, Limits(43, 64, 512), 1, prompts["p0"]).finish == "length"
     full = Limits(64, 64, len(prompts["p0"].ids) + 43)
     assert finished(response, answer, full, 1, prompts["p0"]).finish == "length"
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("start", [0, 3, 15, 16, 40])
+def test_the_cut_is_the_first_that_our_engine_makes(prompts, start, ended):
+    """Whatever is written already, and wherever the circle begins: a closing token goes before a cut at the same place."""
+    limits = Limits(4096, 4096, 8192, repeat_stop=20)
+    for straight in range(0, 40, 3):
+        for length in (44, 45, 46, 47, 48, 64):
+            ids = (*range(100, 100 + straight), *((1, 2) * 40))[: start + length]
+            response = Response("p", 0, 0, ids[:start], (0.0,) * start, (0,) * start)
+            answer = Answer(ids[start:], (-1.0,) * (len(ids) - start), ended)
+            written = [end for end in range(start + 1, len(ids) + (not ended)) if runs_in_circles(ids[:end], 20)]
+            cut = finished(response, answer, limits, 1, prompts["p0"])
+            assert (cut.ids, cut.finish) == ((ids[: written[0]], "repeat") if written else (ids, "stop" if ended else None))
+
+
+@pytest.mark.parametrize(("repeat_stop", "most"), [(0, 5), (64, 5)])
+def test_a_long_answer_is_not_copied_at_every_token(prompts, repeat_stop, most):
+    ids = Counted(range(3000))
+    finished(Response("p", 0, 0), Answer(ids, (0.0,) * 3000, False), Limits(4096, 4096, 8192, repeat_stop), 0, prompts["p0"])
+    assert 0 < ids.copies <= most
+
+
+class Counted(tuple):
+    """Tokens that count how often they, or a part of them, are copied."""
+
+    copies = 0
+
+    def __getitem__(self, place):
+        self.copies += 1
+        return super().__getitem__(place)
+
+    def __iter__(self):
+        self.copies += 1
+        return super().__iter__()
 
 
 def test_a_chat_cannot_pause(serve):

@@ -73,5 +73,6 @@ def test_the_end_of_the_context_ends_a_response_instead_of_pausing_it(engine, pr
 
 def test_a_prompt_that_fills_the_context_is_named(engine, prompts, new_group):
     length = len(prompts["p0"].ids)
-    with pytest.raises(ValueError, match=f"a prompt of {length} tokens leaves no room in the context of {length}: raise context"):
+    words = f"problem 'p0' has {length} tokens.*no room in the context of {length}: raise context, or remove the problem"
+    with pytest.raises(ValueError, match=words):
         NativeRollouts(engine, Limits(8, 8, length), seed=5).write(new_group(["p0"], 1), prompts, 0)

@@ -14,8 +14,21 @@ def test_overlap_by_hand():
     assert box_overlap("0.7 0.7 0.9 0.9", TRUTH) == 0.0
 
 
+def test_a_few_words_may_stand_around_a_box():
+    assert parse_box("The box is [0.2, 0.2, 0.6, 0.6], from left to bottom.") == TRUTH
+
+
 @pytest.mark.parametrize(
-    "text", ["", "0.2 0.2 0.6", "0.2 0.2 0.6 0.6 0.1 0.1 0.9 0.9", "20 20 60 60", "0.2 0.2 0.2 0.6", "20% 20% 60% 60%"]
+    "text",
+    [
+        "",
+        "0.2 0.2 0.6",
+        "0.2 0.2 0.6 0.6 0.1 0.1 0.9 0.9",
+        "20 20 60 60",
+        "0.2 0.2 0.2 0.6",
+        "20% 20% 60% 60%",
+        "I cannot tell where it is from what I see, perhaps 0.2 0.2 0.6 0.6, but who knows, it may be elsewhere",
+    ],
 )
 def test_what_is_no_single_box(text):
     assert parse_box(text) is None and box_overlap(text, TRUTH) == 0.0

@@ -21,6 +21,7 @@ from kimivl.score.choice import choice, parse_choice
         "B. vitamin B",
         "B: I see",
         "The answer is B. a red circle",
+        "B. the red circle that stands to the left of the small triangle",
     ],
 )
 def test_ways_to_choose(text):
@@ -46,6 +47,8 @@ def test_ways_to_choose(text):
         "choices",
         "B. A",
         "B. the same as D",
+        "B. I cannot tell from what I see, since there is nothing about it in the picture at all",
+        "The answer is B. I cannot tell from what I see, since there is nothing about it in the picture at all",
     ],
 )
 def test_none_or_several_are_no_choice(text):

@@ -38,6 +38,7 @@ def test_two_numbers_in_any_wording_are_a_point(text):
         "nan nan",
         "0,35 0,21",
         "35 21",
+        "I cannot tell where it is from what I see, perhaps 0.35 0.21, but who knows, it may be elsewhere",
     ],
 )
 def test_anything_else_is_none(text):

@@ -96,7 +96,7 @@ def make_stage():
         schedule = [{"steps": 1, "start": 1e-3, "end": 2e-3}, {"steps": 9, "start": 2e-3, "end": 1e-4, "shape": "cosine"}]
         longer = kind in ("sft", "long_context", "long_cot", "rl", "dpo")
         size = {"context": 128, "pack_tokens": 192} if longer else {"context": 64, "pack_tokens": 128}
-        values = {"name": name or kind, "kind": kind, "steps": 3, "pack_patches": 64} | size
+        values = {"name": name or kind, "kind": kind, "steps": 3} | size | ({} if kind in ("rl", "dpo") else {"pack_patches": 64})
         more = ({"rl": RL} if kind == "rl" else {}) | more
         schedule += [{"steps": 90, "start": 1e-4, "end": 1e-4}]  # room for longer stages
         return values | {"schedule": schedule, "mixture": [{"weights": MIXTURES[kind]}]} | more

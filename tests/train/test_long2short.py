@@ -56,6 +56,7 @@ def sample(name: str, model: str) -> dict:
 def recipe(make_recipe, make_stage, data_folder):
     start, padded, tries = {"language": "long", "vision": "long"}, [{"weights": {"padded": 1}}], [{"weights": {"tries": 1}}]
     short_limit = {"prompts": 8, "samples": 4, "max_tokens": 5, "minibatches": 2, "length_reward": {"weight": 0.5}}
+    short_limit["sampling"] = {"easy_first": 2, "pass_rates": "tries"}
     return make_recipe(
         make_stage("sft", "long", steps=40, mixture=padded, schedule=FAST, pack_tokens=512),
         sample("tries", "long"),
@@ -139,6 +140,14 @@ def test_preferences_are_learned_from_all_pairs_of_the_sampled_responses(run):
 def test_a_second_phase_of_rl_has_a_short_limit(run):
     lines = read_metrics(run.stages_folder / "limited" / "metrics.jsonl")
     assert lines[0]["truncated"] > 0.2 > lines[-1]["truncated"] and max(line["length"] for line in lines) <= 5
+
+
+def test_a_curriculum_by_measured_pass_rates_begins_with_what_was_solved_most_often(run):
+    """The first iteration draws 8 problems from the easiest 8 of 24."""
+    rates = sorted((sum(group.right) for group in read_groups(run.stages_folder / "tries")), reverse=True)
+    solved = {group.problem: sum(group.right) for group in read_groups(run.stages_folder / "tries")}
+    first = read_metrics(run.stages_folder / "limited" / "responses.jsonl")[0]["problem"]
+    assert solved[first] >= rates[7] > rates[-1]
 
 
 def test_an_average_is_a_model_directory_without_training(run):

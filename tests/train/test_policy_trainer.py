@@ -71,7 +71,8 @@ def test_an_iteration_is_described_completely(make_policy_trainer):
     expected = {
         "step", "groups", "pending", "quarantined", "rollout_seconds", "seconds", "reward", "reward_std", "right", "solved",
         "all_right", "all_wrong", "no_spread", "advantage_size", "length", "length_right", "length_wrong", "length_ended",
-        "truncated", "circling", "lr", "loss", "policy_loss", "pull", "kl", "drift", "entropy", "engine_gap", "engine_gap_max",
+        "truncated", "circling", "lr", "loss", "policy_loss", "pull", "tau_rho2", "kl", "drift", "entropy",
+        "engine_gap", "engine_gap_max",
         "ratio_mean", "ratio_capped", "grad_norm", "updates", "learned_tokens", "tokens", "patches",
     }  # fmt: skip
     assert set(first) == expected
@@ -94,13 +95,18 @@ def test_what_pays_becomes_more_likely_and_the_balance_bias_stays(make_policy_tr
         assert torch.equal(value, start[name]) == name.endswith("e_score_correction_bias"), name
 
 
-def test_groups_without_an_advantage_move_nothing(make_policy_trainer, snapshot):
-    trainer = make_policy_trainer()
+@pytest.mark.parametrize("baseline", ["mean", "leave_one_out", "log_partition"])
+def test_groups_that_differ_in_nothing_move_nothing(make_policy_trainer, snapshot, baseline):
+    trainer = make_policy_trainer(rl={"objective": {"baseline": baseline, "tau": 0.37}})
     trainer.verifier = NeverRight()
     start = snapshot(trainer.engine.model)
     trainer.run()
     for line in metrics_of(trainer):
-        assert line["groups"] == 4 and [line[key] for key in ("updates", "learned_tokens", "tokens", "patches")] == [0] * 4
+        assert (
+            line["groups"] == 4
+            and line["no_spread"] == line["all_wrong"] == 1
+            and [line[key] for key in ("updates", "learned_tokens", "tokens", "patches")] == [0] * 4
+        )
     for name, value in trainer.engine.model.state_dict().items():
         assert torch.equal(value, start[name]), name
 
@@ -123,7 +129,7 @@ def test_tokens_of_an_engine_with_other_kernels_are_weighed_from_the_first_minib
     plain, weighed, trusted = first(True, 1.0), first(False, ratio), first(True, ratio)
     assert weighed["ratio_mean"] == pytest.approx(ratio, rel=1e-4) and weighed["ratio_capped"] == (ratio > weight)
     assert plain["policy_loss"] != 0 and weighed["policy_loss"] == pytest.approx(weight * plain["policy_loss"], rel=1e-4)
-    assert weighed["pull"] == weighed["kl"] == weighed["drift"] == 0
+    assert not {"pull", "kl", "drift"} & weighed.keys()  # there is no second minibatch to measure them on
     assert trusted["policy_loss"] == plain["policy_loss"]
 
 
@@ -146,6 +152,25 @@ def test_a_stopped_stage_goes_on_with_the_same_problems_and_draws(make_policy_tr
     assert (whole.folder / "responses.jsonl").read_text() == (resumed.folder / "responses.jsonl").read_text()
     for name, value in snapshot(whole.engine.model).items():
         assert torch.equal(value, resumed.engine.model.state_dict()[name]), name
+
+
+def test_how_far_the_policy_moves_is_measured_behind_the_first_minibatch(make_policy_trainer):
+    """The first one is its own reference: its zeros would make each figure half as large."""
+    trainer = make_policy_trainer(steps=1, context=160, rl={"max_tokens": 40, "objective": {"tau": 0.2}})
+    trainer.verifier = AnyEnding()
+    seen = []
+    losses = trainer.objective.losses
+
+    def watched(logp_S, reference_S, response_S, advantage_R, correction_S):
+        seen.append((logp_S - reference_S).detach())
+        return losses(logp_S, reference_S, response_S, advantage_R, correction_S)
+
+    trainer.update.objective = type("Watched", (), {"losses": staticmethod(watched)})()
+    trainer.run()
+    (line,) = metrics_of(trainer)
+    moved = torch.cat([ratio_S for ratio_S in seen if ratio_S.any()])
+    assert line["updates"] == 2 and line["drift"] == pytest.approx(float(moved.abs().mean()), rel=1e-4)
+    assert line["kl"] == pytest.approx(float(-moved.mean()), rel=1e-4) and line["tau_rho2"] == pytest.approx(2 * line["pull"])
 
 
 def test_paused_responses_wait_for_their_group_and_new_problems_fill_the_rest(make_policy_trainer):
@@ -178,19 +203,3 @@ def test_a_loss_that_is_not_finite_is_named_and_costs_no_checkpoint(make_policy_
     with pytest.raises(FloatingPointError):
         trainer.run()
     assert json.loads((trainer.folder / "checkpoint" / "progress.json").read_text())["step"] == 2
-
-
-class Never:
-    """A judge for whom nothing is right."""
-
-    def right(self, texts, truth):
-        return [False] * len(texts)
-
-
-def test_groups_that_differ_in_nothing_teach_nothing(make_policy_trainer, snapshot):
-    trainer = make_policy_trainer(steps=2)
-    trainer.verifier = Never()
-    before = snapshot(trainer.engine.model)
-    trainer.run()
-    assert [(line["updates"], line["no_spread"], line["all_wrong"]) for line in metrics_of(trainer)] == [(0, 1, 1)] * 2
-    assert all(torch.equal(value, before[name]) for name, value in trainer.engine.model.state_dict().items())

@@ -33,6 +33,8 @@ OWN_KEYS = {
 # What training needs, and all that stages without training may say beside their own key.
 NEEDED = ("steps", "context", "pack_tokens", "schedule")
 ALLOWED = {"average": {"name", "kind"}, "sample": {"name", "kind", "language", "vision", "context", "mixture"}}
+# What stages that learn from responses have no use for: a minibatch is as many packs as it needs, and the router's bias stays.
+IDLE = ("packs", "pack_patches", "resolution", "balance_rate")
 
 
 class PhaseConfig(Config):
@@ -142,12 +144,11 @@ class StageConfig(Config):
         needed = NEEDED if self.trains else ("context",) if self.kind == "sample" else ()
         if missing := [key for key in needed if not getattr(self, key)]:
             raise ValueError(f"a stage of kind {self.kind!r} needs {', '.join(missing)}")
-        if not self.trains:
-            allowed = ALLOWED[self.kind] | {self.kind}
-            fields = type(self).model_fields
-            idle = [key for key in fields if key not in allowed and getattr(self, key) != fields[key].default]
-            if idle:
-                raise ValueError(f"a stage of kind {self.kind!r} does not train and has no use for {', '.join(idle)}")
+        fields = type(self).model_fields
+        unused = [key for key in fields if not self.trains and key not in ALLOWED[self.kind] | {self.kind}]
+        unused += IDLE if self.kind in ("rl", "dpo") else ()
+        if idle := [key for key in unused if getattr(self, key) != fields[key].default]:
+            raise ValueError(f"a stage of kind {self.kind!r} has no use for {', '.join(idle)}")
 
     def _check_training(self) -> None:
         if self.pack_tokens < self.context:
@@ -298,6 +299,11 @@ class RecipeConfig(Config):
         for name in set(stage.sources) & set(self.samplings):
             if name not in known:
                 raise ValueError(f"stage {stage.name}: its mixture names {name!r}, a sample stage that comes later")
+        if stage.rl and (measured := stage.rl.sampling.pass_rates):
+            if measured not in known or measured not in self.samplings or self.stage(measured).sources != stage.sources:
+                raise ValueError(
+                    f"stage {stage.name}: pass_rates is {measured!r}, which is no earlier sample stage on its problems"
+                )
         if stage.dpo and stage.sources[0] not in self.samplings:
             raise ValueError(f"stage {stage.name}: its pairs come from {stage.sources[0]!r}, which is no earlier sample stage")
         if stage.dpo and stage.context < self.stage(stage.sources[0]).context:

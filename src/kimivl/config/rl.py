@@ -34,6 +34,12 @@ class ObjectiveConfig(Config):
     baseline: Literal["mean", "leave_one_out", "log_partition"] = "mean"
     level: Literal["sequence", "per_length", "token"] = "sequence"
 
+    @model_validator(mode="after")
+    def _check(self) -> "ObjectiveConfig":
+        if self.kind == "imitation" and self != ObjectiveConfig.model_construct(kind="imitation"):
+            raise ValueError("imitation has no use for tau, baseline and level: leave them out")
+        return self
+
 
 class LengthRewardConfig(Config):
     """Off unless it has a weight."""
@@ -43,7 +49,11 @@ class LengthRewardConfig(Config):
 
 
 class SamplingConfig(Config):
-    """Curriculum and prioritized sampling of problems."""
+    """Curriculum and prioritized sampling of problems.
+
+    `pass_rates`: an earlier `sample` stage on the same problems, whose share of right responses says how easy each is; without it
+    the curriculum goes by the problems' own difficulties.
+    """
 
     warm_up: int = Field(default=0, ge=0)
     easy_first: int = Field(default=0, ge=0)
@@ -51,6 +61,7 @@ class SamplingConfig(Config):
     memory: float = Field(default=0.7, ge=0, le=1)
     give_up_after: int = Field(default=5, ge=1)
     uniform: bool = False
+    pass_rates: str | None = None
 
 
 def _address(url: str) -> str:
@@ -110,6 +121,7 @@ class RLConfig(Config):
     """One iteration: `samples` responses to each of `prompts` problems, then `minibatches` updates.
 
     `max_tokens` bounds a response, `segment` what is written of it in one iteration: a longer one goes on in the next.
+    With one minibatch the pull to the policy that wrote the responses has no gradient: they are one and the same.
     """
 
     prompts: int = Field(gt=0)

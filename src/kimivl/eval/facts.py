@@ -52,7 +52,7 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
 def stage_facts(run: Run, stage: StageConfig) -> Result:
     """A finished stage: minutes, steps, tokens (those of pictures included), patches, tokens per second, last loss.
 
-    Tokens and patches are of packs of samples: 0 where a stage learns from responses, or does not train.
+    Tokens and patches are what its updates read: 0 where it does not train, and in `dpo` stages, which do not count them.
     """
     finished = run.finished(stage)
     steps = metrics_of(run, stage)

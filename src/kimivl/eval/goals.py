@@ -28,11 +28,11 @@ def change(value: float) -> str:
 
 @dataclass(frozen=True)
 class Goal:
-    """`value` reads a figure out of a summary (None if it is not there), `beside` figures to be seen with it."""
+    """`value` reads a figure out of a summary (None if it is not there), `beside` shares to be seen with it."""
 
     title: str
     value: Callable[[Figures], float | None]
-    side: Literal["≤", "≥"]
+    side: Literal["≤", "≥", ">"]
     limit: float
     show: Callable[[float], str] = percent
     scale: tuple[float, float] = (0.0, 1.0)  # what the ends of the meter stand for
@@ -44,7 +44,7 @@ class Goal:
         return f"{self.side} {self.show(self.limit)}".replace(".0 ", " ")
 
     def met(self, value: float) -> bool:
-        return value <= self.limit if self.side == "≤" else value >= self.limit
+        return {"≤": value <= self.limit, "≥": value >= self.limit, ">": value > self.limit}[self.side]
 
 
 def figure(key: str) -> Callable[[Figures], float | None]:
@@ -58,6 +58,12 @@ def rl_gain(figures: Figures) -> float | None:
     return None if gain is None else gain if gain > 2 * error else 0.0
 
 
+def saved_tokens(figures: Figures) -> float | None:
+    """By what share the length reward shortens responses, if it costs at most one point of accuracy; else 0."""
+    saved, gain = at(figures, "think.length_reward_saved"), at(figures, "think.length_reward_gain")
+    return None if saved is None or gain is None else saved if gain >= -0.01 else 0.0
+
+
 def text_change(figures: Figures) -> float | None:
     """By how much the held-out text loss has grown through the joint stages, as a share of what it was."""
     before, after = figures.get("text_loss_before"), figures.get("text_loss_after")
@@ -67,6 +73,7 @@ def text_change(figures: Figures) -> float | None:
 EASY_VQA_CONTROLS = {"easy_vqa_blind_accuracy": "blank picture", "easy_vqa_shuffled_accuracy": "another question’s picture"}
 THINKING = {"think.direct_accuracy": "answering at once", "think.sft_accuracy": "thinking"}
 LEARNING = {"think.rl_accuracy": "afterwards", "think.equal_compute_sft_accuracy": "right responses only"}
+LENGTHS = {"think.rl_accuracy": "right with it", "think.rl_no_length_accuracy": "right without"}
 NEEDLES = {"needle_recall.before": "before", "needle_recall.after_16x": "at 16×"}
 
 GOALS = (
@@ -80,6 +87,7 @@ GOALS = (
     Goal("Learning to think, all stages", figure("think_minutes"), "≤", 10, minutes, (0, 20)),
     Goal("Gain by thinking", figure("think.sft_minus_direct"), "≥", 0.20, change, beside=THINKING),
     Goal("Gain by reinforcement learning", rl_gain, "≥", 0.08, change, (0, 0.4), beside=LEARNING),
+    Goal("Shorter by the length reward", saved_tokens, ">", 0.0, change, (-0.1, 0.3), beside=LENGTHS),
     Goal("Needles found at 4× context", figure("needle_recall.after"), "≥", 0.90, beside=NEEDLES),
 )
 

@@ -90,7 +90,7 @@ def _goal_card(goal: Goal, value: float, summary: Summary) -> str:
     low, high = goal.scale
     place, limit = (100 * min(max((number - low) / (high - low), 0), 1) for number in (value, goal.limit))
     figures = [(name, at(summary, key)) for key, name in (goal.beside or {}).items()]
-    beside = " · ".join(f"{name} {goal.show(number)}" for name, number in figures if number is not None)
+    beside = " · ".join(f"{name} {percent(number)}" for name, number in figures if number is not None)
     return (
         f'<div class="panel goal"><span class="title">{escape(goal.title)}</span><span class="value">{goal.show(value)}</span>'
         f'<div class="meter {kind}"><i style="width:{place:.1f}%"></i><b style="left:{limit:.1f}%"></b></div>'

@@ -1,7 +1,7 @@
 """The report's part about learning to think: who answers how many problems, and how reinforcement learning went.
 
 What it is: `learning_to_think`, a table of the compared models, curves of every stage of reinforcement learning, and what the
-policy wrote to one problem at the beginning and at the end.
+policy wrote to a problem of the beginning and to one of the end.
 What it is not: accuracy by budget (`report_thinking.py`), or a measurement.
 """
 
@@ -33,10 +33,7 @@ def learning_to_think(run: Run, summary: Summary) -> str:
     figures = summary.get("think")
     if not figures:
         return ""
-    words = (
-        "The same held-out problems for every model, four responses to each at temperature 1; greedy answers stand beside. All "
-        "models behind long-CoT SFT start from it and were trained with the same number of responses and updates."
-    )
+    words = "The same held-out problems for every model, four responses to each at temperature 1; greedy answers stand beside."
     policies = [stage for stage in run.recipe.stages if stage.kind == "rl"]
     parts = [paragraph(words), grid([panel(_arms(figures["arms"]))], "stack"), paragraph(_differences(figures))]
     parts += [grid([_rewards(run, policies), _lengths(run, policies)], "wide"), _responses(run, policies)]
@@ -64,6 +61,7 @@ def _differences(figures: Summary) -> str:
         "sft_minus_direct": "thinking brings",
         "rl_minus_sft": "reinforcement learning adds",
         "curriculum_gain": "of that, curriculum and priority bring",
+        "length_reward_gain": "the length reward",
     }
     told = [
         f"{words} {100 * figures[key]:+.1f} points (standard error {100 * figures[f'{key}_error']:.1f})".replace("+-", "−")
@@ -94,7 +92,7 @@ def _series(run: Run, policies: Sequence[StageConfig], key: str) -> list[Series]
 
 
 def _responses(run: Run, policies: Sequence[StageConfig]) -> str:
-    """What the first policy wrote to one problem in its first and in its last iteration."""
+    """What the first policy wrote to the first problem of its first iteration, and to that of its last."""
     if not policies:
         return ""
     path = run.stages_folder / policies[0].name / "responses.jsonl"

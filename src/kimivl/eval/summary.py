@@ -19,6 +19,7 @@ from typing import Any
 
 from kimivl.config.base import ConfigError
 from kimivl.config.evaluation import ComparisonConfig, NeedleConfig, ThinkingConfig
+from kimivl.config.rl import ScoreName
 from kimivl.engine.engine import Engine
 from kimivl.eval.benchmarks import evaluate_model
 from kimivl.eval.comparison import KINDS, OptimizerKind, best_of, measure_training, short_stage
@@ -34,6 +35,7 @@ from kimivl.eval.thinking_curve import chance_levels, curve_csv, measure_thinkin
 from kimivl.eval.thinking_gain import measure_arm, thinking_figures
 from kimivl.model.atomic import write_atomic
 from kimivl.processor.processor import Processor
+from kimivl.rl.verifier import Verifier
 from kimivl.train.run import Run
 
 HEADLINE_MULTIPLE = 4
@@ -114,7 +116,9 @@ class _Measurements:
 
         def measure() -> Result:
             engine = Engine.from_pretrained(self._model(stage), self.recipe.dtype)
-            return measure_arm(engine, items, settings.max_new_tokens, self.lines(f"think.{name}", len(items)))
+            line = self.lines(f"think.{name}", len(items))
+            with self._verifier(settings) as verifier:
+                return measure_arm(engine, items, settings.max_new_tokens, line, verifier.score)
 
         return self.parts.measured(f"think.{name}", inputs, measure)
 
@@ -124,7 +128,9 @@ class _Measurements:
 
         def measure() -> Result:
             engine = Engine.from_pretrained(self._model(settings.rl), self.recipe.dtype)
-            return measure_thinking(engine, items, budgets, chance_levels(items), self.lines("think.budget_curve", len(items)))
+            chance, line = chance_levels(items), self.lines("think.budget_curve", len(items))
+            with self._verifier(settings) as verifier:
+                return measure_thinking(engine, items, budgets, chance, line, verifier.score)
 
         result = self.parts.measured("think.budget_curve", inputs, measure)
         write_atomic(self.folder / "think.budget_curve.csv", curve_csv(result["rows"]))
@@ -132,7 +138,16 @@ class _Measurements:
 
     def _thinking_inputs(self, stage: str, settings: ThinkingConfig) -> Result:
         problems = self.recipe.data / settings.source / f"{settings.split}.jsonl"
-        return {"model": fingerprint(self._model(stage)), "problems": fingerprint(problems), "dtype": str(self.run.dtype)}
+        inputs = {"model": fingerprint(self._model(stage)), "problems": fingerprint(problems), "dtype": str(self.run.dtype)}
+        return inputs | {"score": self._score_name(settings)}
+
+    def _verifier(self, settings: ThinkingConfig) -> Verifier:
+        return Verifier(self._score_name(settings))
+
+    def _score_name(self, settings: ThinkingConfig) -> ScoreName:
+        """Right is what reinforcement learning rewards."""
+        rewarded = self.recipe.stage(settings.rl).rl
+        return rewarded.score if rewarded else "exact"
 
     def comparison(self, settings: ComparisonConfig) -> Result:
         trials = [self._trial(settings, kind, rate) for kind in KINDS for rate in settings.rates]

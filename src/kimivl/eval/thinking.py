@@ -23,6 +23,7 @@ from kimivl.eval.progress import Advance
 from kimivl.processor.processor import Encoded
 from kimivl.processor.thought_tokens import MARKER_ROOM, Cut, Thought, read_thought
 from kimivl.processor.thoughts import CLOSE, WAIT, split_thought
+from kimivl.rl.verifier import Score
 from kimivl.score.exact import exact
 
 BATCH = 128  # questions at a time: their pictures are in memory together
@@ -66,7 +67,7 @@ class Outcome:
     """One question under one policy and budget.
 
     `item`: the question's place. `used`: tokens that were thought, waits included. `cut`: whether the thought was not ended by
-    the model within the budget. `answer`: "" if there is none. `score`: 1 if it is right.
+    the model within the budget. `answer`: "" if there is none. `score`: of the answer, 0 to 1.
     """
 
     item: int
@@ -78,19 +79,22 @@ class Outcome:
     score: float
 
 
-def think(engine: Engine, items: Sequence[Item], budgets: Budgets, advance: Advance = lambda items: None) -> list[Outcome]:
+def think(
+    engine: Engine, items: Sequence[Item], budgets: Budgets, advance: Advance = lambda items: None, score: Score = exact
+) -> list[Outcome]:
     """The outcome of every question under every policy and budget, all greedy.
 
     In fp32 the same as of separate runs, each with its own limit, unless two tokens tie (`engine.py`).
 
     Args:
         advance: called with the number of questions that are finished.
+        score: of (answer, truth), 0 to 1.
     Raises: ValueError naming the question whose reply would not fit the engine's context.
     """
     outcomes: list[Outcome] = []
     for start in range(0, len(items), BATCH):
         batch = items[start : start + BATCH]
-        outcomes += [replace(outcome, item=start + outcome.item) for outcome in _Batch(engine, batch, budgets).outcomes()]
+        outcomes += [replace(outcome, item=start + outcome.item) for outcome in _Batch(engine, batch, budgets, score).outcomes()]
         advance(len(batch))
     return outcomes
 
@@ -98,8 +102,8 @@ def think(engine: Engine, items: Sequence[Item], budgets: Budgets, advance: Adva
 class _Batch:
     """The runs of some questions."""
 
-    def __init__(self, engine: Engine, items: Sequence[Item], budgets: Budgets):
-        self.engine, self.items, self.budgets = engine, items, budgets
+    def __init__(self, engine: Engine, items: Sequence[Item], budgets: Budgets, score: Score):
+        self.engine, self.items, self.budgets, self.score = engine, items, budgets, score
         tokenizer = engine.processor.tokenizer
         self.tokenizer, self.close = tokenizer, tuple(tokenizer.encode(CLOSE))
         self.wait = (*tokenizer.encode(WAIT), *tokenizer.encode("\n"))  # as our thoughts are learned: a word and an end of line
@@ -119,7 +123,7 @@ class _Batch:
         return [self._outcome(*key, cut, self._answer(texts[key])) for key, cut in cuts.items()]
 
     def _outcome(self, row: int, policy: Policy, budget: int, cut: Cut, answer: str) -> Outcome:
-        return Outcome(row, policy, budget, cut.used, not cut.ended, answer, exact(answer, self.items[row].truth))
+        return Outcome(row, policy, budget, cut.used, not cut.ended, answer, self.score(answer, self.items[row].truth))
 
     def _answer(self, ids: Sequence[int]) -> str:
         return split_thought(self.tokenizer.decode(id for id in ids if id not in self.engine.stop_ids))[1]

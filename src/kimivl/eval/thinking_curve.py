@@ -16,7 +16,8 @@ from kimivl.eval.parts import Result
 from kimivl.eval.progress import Advance
 from kimivl.eval.thinking import POLICIES, Budgets, Outcome, think
 from kimivl.eval.uncertainty import interval
-from kimivl.score.exact import normalised
+from kimivl.rl.verifier import Score
+from kimivl.score.exact import exact, normalised
 
 WHOLE = ""  # the family of rows about the whole set
 COLUMNS = (
@@ -25,12 +26,18 @@ COLUMNS = (
 
 
 def measure_thinking(
-    engine: Engine, items: Sequence[Item], budgets: Budgets, chance: Mapping[str, float], advance: Advance = lambda items: None
+    engine: Engine,
+    items: Sequence[Item],
+    budgets: Budgets,
+    chance: Mapping[str, float],
+    advance: Advance = lambda items: None,
+    score: Score = exact,
 ) -> Result:
     """The curve of one model.
 
     Args:
         chance: as from `chance_levels`, the level of the whole set and of each family.
+        score: of (answer, truth), 0 to 1.
     Returns: `answer_tokens`, `waits` and `rows`; a row has the keys `COLUMNS`: `family` is "" and `difficulty` None where all
         are counted, `low` and `high` are the 95 % interval, `truncated` is the share of thoughts that the model had not ended
         within the budget, `thinking_tokens` the mean number that was really thought.
@@ -38,7 +45,7 @@ def measure_thinking(
     """
     if missing := {WHOLE, *(item.family for item in items)} - chance.keys():
         raise ValueError(f"there is no chance level for {sorted(missing)}; take the levels from chance_levels")
-    rows = curve_rows(think(engine, items, budgets, advance), items, chance)
+    rows = curve_rows(think(engine, items, budgets, advance, score), items, chance)
     return {"answer_tokens": budgets.answer, "waits": budgets.waits, "rows": rows}
 
 

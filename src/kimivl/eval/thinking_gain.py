@@ -17,14 +17,17 @@ from kimivl.eval.parts import Result
 from kimivl.eval.progress import Advance
 from kimivl.eval.uncertainty import interval
 from kimivl.processor.thoughts import split_thought
+from kimivl.rl.verifier import Score
 from kimivl.score.exact import exact
 
 BATCH = 64  # problems at a time: their pictures are in memory together
 SAMPLES = 4  # responses to each problem
 
 
-def measure_arm(engine: Engine, items: Sequence[Item], max_new_tokens: int, advance: Advance = lambda items: None) -> Result:
-    """One model's answers to all problems: `SAMPLES` of each at temperature 1, and the greedy one.
+def measure_arm(
+    engine: Engine, items: Sequence[Item], max_new_tokens: int, advance: Advance = lambda items: None, score: Score = exact
+) -> Result:
+    """One model's answers to all problems: `SAMPLES` of each at temperature 1, and the greedy one; right where `score` gives 1.
 
     Returns: `accuracy` (share of the sampled responses that are right), `low`, `high` (95 % interval over problems), `solved`
         (share of the problems with a right response), `greedy` (share of the greedy answers that are right), `mean_tokens` of a
@@ -40,10 +43,10 @@ def measure_arm(engine: Engine, items: Sequence[Item], max_new_tokens: int, adva
         sampled = engine.respond(requests, Sampling(max_new_tokens, temperature=1.0))
         for place, (item, best) in enumerate(zip(batch, engine.generate(prompts, Sampling(max_new_tokens), advance))):
             responses = sampled[place * SAMPLES : (place + 1) * SAMPLES]
-            shares.append(_mean([_score(response, item) for response in responses]))
+            shares.append(_mean([_right(response, item, score) for response in responses]))
             tokens += [len(response.ids) for response in responses]
             ended += sum(response.finish_reason == "stop" for response in responses)
-            greedy += _score(best, item)
+            greedy += _right(best, item, score)
     low, high = interval(shares, [1.0] * len(items), [item.id for item in items])
     families = list(dict.fromkeys(item.family for item in items))
     return {
@@ -60,24 +63,30 @@ def measure_arm(engine: Engine, items: Sequence[Item], max_new_tokens: int, adva
     }
 
 
-def _score(response: Completion, item: Item) -> float:
+def _right(response: Completion, item: Item, score: Score) -> float:
     """A response that did not end by itself is wrong, whatever it says."""
-    return exact(split_thought(response.text)[1], item.truth) if response.finish_reason == "stop" else 0.0
+    return float(response.finish_reason == "stop" and score(split_thought(response.text)[1], item.truth) == 1.0)
 
 
 def thinking_figures(arms: Mapping[str, Result]) -> Result:
     """Accuracies, mean tokens and differences, for the arms that there are (`ThinkingConfig.arms`).
 
-    `mean_tokens_rl` is with the length reward, `mean_tokens_rl_no_length` without. `curriculum_gain` compares `rl` with the same
+    `mean_tokens_rl` is with the length reward, `mean_tokens_rl_no_length` without. `length_reward_gain` is what the length reward
+    brings in accuracy, `length_reward_saved` the share of the tokens that it saves. `curriculum_gain` compares `rl` with the same
     training on problems drawn uniformly.
     """
     figures: Result = {f"{name}_accuracy": arm["accuracy"] for name, arm in arms.items()}
     figures |= {f"{name}_greedy": arm["greedy"] for name, arm in arms.items()}
     figures |= {f"mean_tokens_{name}": arm["mean_tokens"] for name, arm in arms.items()}
-    pairs = {"sft_minus_direct": ("sft", "direct"), "rl_minus_sft": ("rl", "sft"), "curriculum_gain": ("rl", "rl_uniform")}
+    pairs = {
+        "sft_minus_direct": ("sft", "direct"), "rl_minus_sft": ("rl", "sft"), "curriculum_gain": ("rl", "rl_uniform"),
+        "length_reward_gain": ("rl", "rl_no_length"),
+    }  # fmt: skip
     for key, (one, other) in pairs.items():
         if other in arms:
             figures[key], figures[f"{key}_error"] = difference(arms[one]["right"], arms[other]["right"])
+    if "rl_no_length" in arms:
+        figures["length_reward_saved"] = 1 - arms["rl"]["mean_tokens"] / arms["rl_no_length"]["mean_tokens"]
     return figures | {"arms": {name: {k: v for k, v in arm.items() if k != "right"} for name, arm in arms.items()}}
 
 

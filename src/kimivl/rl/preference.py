@@ -2,7 +2,7 @@
 
 What it is: −log σ(β·[(log π − log π₀)(chosen) − (log π − log π₀)(rejected)]), where log π of a response is the sum over its
 tokens and π₀ the policy at the start (Rafailov et al. 2023, equation 7; Kimi k1.5 §2.4 takes it to shorten thoughts).
-What it is not: the choice of pairs (`shortest.py`), or the loop (`train/preference_trainer.py`).
+What it is not: the choice of pairs (`shortest.py`), or the updates (`train/preference_trainer.py`).
 """
 
 from torch import Tensor, nn

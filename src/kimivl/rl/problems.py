@@ -6,6 +6,9 @@ What it is not: who draws which problem (`prompt_sampler.py`), or the judgement 
 """
 
 import hashlib
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,19 +21,27 @@ from kimivl.processor.processor import Encoded, Processor
 class Problems:
     """Problems by name. Prompts are encoded when they are asked for.
 
-    Raises: ValueError naming a record that does not end with a question and its true answer.
+    `difficulties` are shares from 0 to 1, comparable among all problems: of the problems of the same `meta.family`, the share
+    that is strictly easier by `meta.difficulty`, plus half of the share that is equally hard. Why not the numbers themselves:
+    one family counts tiles, another hops. Problems without a family are one together; no difficulty is a difficulty of 0.
+    Raises: ValueError naming file, line and id of a record that does not end with a question and its true answer, whose answer,
+        family or difficulty is of the wrong type, or whose id was there before.
     """
 
     def __init__(self, source: Source, processor: Processor):
         self.source, self.processor = source, processor
         self._row: dict[str, int] = {}
         self.truths: dict[str, str] = {}
-        self.difficulties: dict[str, float] = {}
+        families: dict[str, dict[str, float]] = {}
         for row in range(len(source)):
             sample = source[row]
+            where = f"{source.path}:{row + 1} (id {sample.id})"
+            if sample.id in self._row:
+                raise ValueError(f"{where}: line {self._row[sample.id] + 1} has this id too; give every problem its own")
             self._row[sample.id] = row
-            self.truths[sample.id] = _truth(sample, f"{source.path}:{row + 1} (id {sample.id})")
-            self.difficulties[sample.id] = float(sample.meta.get("difficulty", 0))
+            self.truths[sample.id] = _truth(sample, where)
+            families.setdefault(_family(sample, where), {})[sample.id] = _size(sample, where)
+        self.difficulties = {name: rank for sizes in families.values() for name, rank in _mid_ranks(sizes).items()}
 
     def sample(self, name: str) -> Sample:
         """The problem as its source has it."""
@@ -52,9 +63,31 @@ def _truth(sample: Sample, where: str) -> str:
     if len(sample.messages) < 2 or sample.messages[-1].role != "assistant" or sample.messages[-2].role != "user":
         raise ValueError(f"{where}: a problem is a chat that ends with a question of the user and the true answer")
     answer = sample.meta.get("answer", "".join(part.text for part in sample.messages[-1].parts if isinstance(part, TextPart)))
-    if not isinstance(answer, str) or not answer.strip():
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
+        raise ValueError(f"{where}: meta.answer must be a text or a number, got {answer!r}")
+    if not str(answer).strip():
         raise ValueError(f"{where}: the true answer is empty, so nothing can be right; give it, or remove the record")
-    return answer
+    return str(answer)
+
+
+def _family(sample: Sample, where: str) -> str:
+    family = sample.meta.get("family", "")
+    if not isinstance(family, str):
+        raise ValueError(f"{where}: meta.family must be a text, got {family!r}; name the kind of problem, or leave it out")
+    return family
+
+
+def _size(sample: Sample, where: str) -> float:
+    size = sample.meta.get("difficulty", 0)
+    if isinstance(size, bool) or not isinstance(size, int | float) or (isinstance(size, float) and math.isnan(size)):
+        raise ValueError(f"{where}: meta.difficulty must be a number, the larger the harder, got {size!r}; or leave it out")
+    return size
+
+
+def _mid_ranks(sizes: Mapping[str, float]) -> dict[str, float]:
+    """The share of all that is smaller, plus half of the share that is equal, itself included; from 0 to 1."""
+    ordered = sorted(sizes.values())
+    return {name: (bisect_left(ordered, size) + bisect_right(ordered, size)) / (2 * len(ordered)) for name, size in sizes.items()}
 
 
 def fingerprint(prompt: Encoded) -> str:

@@ -50,7 +50,8 @@ class PromptSampler:
 
     Args:
         difficulties: of each problem, by its name; only their order counts.
-        prior: success rates measured before, for example by the SFT model; ½ where there is none.
+        prior: success rates measured before, for example by the SFT model; ½ where there is none. What was solved more often is
+            easier, whatever its difficulty says.
     Raises: ValueError without problems.
     """
 
@@ -60,8 +61,9 @@ class PromptSampler:
         if not difficulties:
             raise ValueError("there is no problem to draw from")
         self.rules, self.seed = rules, seed
-        self.names = sorted(difficulties, key=lambda name: (difficulties[name], name))  # the easiest first
-        self.success = {name: (prior or {}).get(name, 0.5) for name in self.names}
+        measured = {name: (prior or {}).get(name, 0.5) for name in difficulties}
+        self.names = sorted(difficulties, key=lambda name: (-measured[name], difficulties[name], name))  # the easiest first
+        self.success = {name: measured[name] for name in self.names}
         self.failed_groups = dict.fromkeys(self.names, 0)
 
     def draw(self, iteration: int, count: int) -> list[str]:

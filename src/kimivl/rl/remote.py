@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kimivl.data.source import key_of
-from kimivl.engine.engine import Engine, runs_in_circles
+from kimivl.engine.engine import REPEAT_CHECK, Engine
+from kimivl.engine.sampler import repeats
 from kimivl.model.atomic import replaced_folder
 from kimivl.model.layout import save_model
 from kimivl.processor.messages import Message
@@ -63,7 +64,7 @@ class RemoteRollouts:
 
     def _longer(self, response: Response, prompts: Mapping[str, Encoded], iteration: int) -> Response:
         prompt = prompts[response.problem]
-        room = self.limits.room(prompt, len(response.ids))
+        room = self.limits.room(response, prompt)
         seed = key_of(self.seed, "remote", response.key, len(response.ids)) % 2**31
         answer = self.client.ask(prompt, self.messages(response.problem), response.ids, room, seed)
         return finished(response, answer, self.limits, iteration, prompt)
@@ -72,13 +73,27 @@ class RemoteRollouts:
 def finished(response: Response, answer: Answer, limits: Limits, iteration: int, prompt: Encoded) -> Response:
     """The response with an answer's tokens, cut where our engine would have stopped a passage that goes round in circles."""
     pictures = fingerprint(prompt)
-    for count in range(1, len(answer.ids) + (not answer.ended)):
-        if runs_in_circles([*response.ids, *answer.ids[:count]], limits.repeat_stop):
-            longer = response.longer(answer.ids[:count], answer.logps[:count], iteration)
-            return longer.as_of("repeat", pictures)
-    longer = response.longer(answer.ids, answer.logps, iteration)
-    full = limits.is_full(prompt, len(longer.ids))
+    count = _circle(response, answer, limits.repeat_stop)
+    longer = response.longer(answer.ids[:count], answer.logps[:count], iteration)
+    if count is not None:
+        return longer.as_of("repeat", pictures)
+    full = limits.is_full(longer, prompt)
     return longer.as_of("stop" if answer.ended else "length" if full else None, pictures)
+
+
+def _circle(response: Response, answer: Answer, repeat_stop: int) -> int | None:
+    """After how many of the answer's tokens our engine would have cut it; None if it would have written it all.
+
+    As `runs_in_circles`, but only where it looks, and there only at the tokens that it compares: answers are long.
+    """
+    if not repeat_stop:
+        return None
+    ids = (*response.ids, *answer.ids)
+    first = (len(response.ids) // REPEAT_CHECK + 1) * REPEAT_CHECK
+    for end in range(first, len(ids) - answer.ended + 1, REPEAT_CHECK):  # an answer that its last token closes is not cut there
+        if repeats(ids[max(0, end - repeat_stop) : end], repeat_stop):
+            return end - len(response.ids)
+    return None
 
 
 class FolderPublisher:

@@ -71,21 +71,25 @@ class Limits:
     context: int
     repeat_stop: int = 0
 
-    def room(self, prompt: Encoded, written: int) -> int:
-        """How many tokens an unfinished response may get in this iteration. Raises: ValueError if its prompt is too long."""
-        left = self._left(prompt, written)
+    def room(self, response: Response, prompt: Encoded) -> int:
+        """How many tokens an unfinished response may get in this iteration.
+
+        Raises: ValueError naming the problem if its prompt is too long.
+        """
+        left = self._left(response, prompt)
         if left < 1:
             raise ValueError(
-                f"a prompt of {len(prompt.ids)} tokens leaves no room in the context of {self.context}: raise context"
+                f"the prompt of problem {response.problem!r} has {len(prompt.ids)} tokens, which leaves no room in the context "
+                f"of {self.context}: raise context, or remove the problem"
             )
         return min(self.segment, left)
 
-    def is_full(self, prompt: Encoded, written: int) -> bool:
+    def is_full(self, response: Response, prompt: Encoded) -> bool:
         """Whether a response ends here, finished or not."""
-        return self._left(prompt, written) < 1
+        return self._left(response, prompt) < 1
 
-    def _left(self, prompt: Encoded, written: int) -> int:
-        return min(self.max_tokens, self.context - len(prompt.ids)) - written
+    def _left(self, response: Response, prompt: Encoded) -> int:
+        return min(self.max_tokens, self.context - len(prompt.ids)) - len(response.ids)
 
 
 class Rollouts(Protocol):
@@ -120,7 +124,7 @@ class NativeRollouts:
         by_room: dict[int, list[int]] = {}  # the engine takes one limit for all; near the end a response has less room
         for place, response in enumerate(responses):
             if response.finish is None:
-                room = self.limits.room(prompts[response.problem], len(response.ids))
+                room = self.limits.room(response, prompts[response.problem])
                 by_room.setdefault(room, []).append(place)
         with self.engine.between_updates():
             for room, places in by_room.items():
@@ -128,7 +132,7 @@ class NativeRollouts:
                 requests = [Request(prompts[r.problem], r.key, r.ids) for r in (responses[place] for place in places)]
                 for place, completion in zip(places, self.engine.respond(requests, sampling)):
                     longer = responses[place].longer(completion.ids, completion.logps, iteration)
-                    full = self.limits.is_full(prompts[longer.problem], len(longer.ids))
+                    full = self.limits.is_full(longer, prompts[longer.problem])
                     paused = completion.finish_reason == "length" and not full
                     written[place] = longer.as_of(None if paused else completion.finish_reason, pictures[longer.problem])
         return written

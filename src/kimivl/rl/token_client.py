@@ -27,7 +27,7 @@ NEVER = -100  # a logit bias that leaves a token no chance; the least that the p
 TOKEN_PREFIX = "token_id:"  # how vLLM writes a token's id in the place of its text
 
 
-class RolloutServerError(RuntimeError):
+class RolloutServerError(ConnectionError):
     """The server cannot be reached or used; the message names its address and the fix."""
 
 

@@ -1,1 +1,3 @@
 """Pure functions from an answer and the truth to a score: rewards of training and metrics of evaluation alike."""
+
+SLACK = 64  # characters that may stand around an answer: one that is lost in a long text is none

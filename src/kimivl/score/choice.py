@@ -1,10 +1,13 @@
 """Whether an answer names the right one of several choices.
 
 What it is: `choice`, for answers such as "B", "(B)", "B. a red circle" or "The answer is B."
-What it is not: a guess at what was meant. Two letters are no answer, whatever is said between them, and an empty one is wrong.
+What it is not: a guess at what was meant. Two letters are no answer, whatever is said between them, an empty one is wrong, and
+so is one that talks on for longer than a choice is.
 """
 
 import re
+
+from kimivl.score import SLACK
 
 _ALONE = re.compile(r"\(?([A-Z])\)?[.:)]?")
 _WITH_TEXT = re.compile(r"\(?([A-Z])(?:\)|[.:])\s+(?P<text>.*)", re.DOTALL)
@@ -25,7 +28,7 @@ def parse_choice(text: str) -> str | None:
             continue
         letter, said = match[1].upper(), (match.groupdict().get("text") or "").strip()
         others = {found[1] for found in _LETTER.finditer(said)} - {letter}
-        return None if others - _WORDS or _ALONE.fullmatch(said) else letter
+        return None if others - _WORDS or _ALONE.fullmatch(said) or len(said) > SLACK else letter
     return None
 
 

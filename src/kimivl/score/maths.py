@@ -1,6 +1,7 @@
 r"""Whether an answer is mathematically the expected one: "1/2" is "0.5" is "\frac{1}{2}".
 
-What it is: `maths`. Cheap comparisons come first; only where they disagree a child process asks math-verify (`maths_pool.py`).
+What it is: `maths`. Cheap comparisons come first; only where they cannot tell a child process asks math-verify
+(`maths_pool.py`), once for a whole answer, so that a list of hostile entries costs no more than one of them.
 What it is not: a search for the truth in what was written. What counts is the one `\boxed{…}`, or the whole text without any; two
 boxes, an empty one, or a text much longer than the truth are wrong, because a policy that is rewarded for them stops solving.
 Facts: math-verify takes "1728" for "1331 and 1728" and "12:00" for "1:00"; lists are therefore compared item by item, and what
@@ -10,11 +11,11 @@ has a colon only as it is written.
 import re
 from collections.abc import Callable
 
+from kimivl.score import SLACK
 from kimivl.score.number import parse_number
 
-Equal = Callable[[str, str], bool]  # (answer, truth): whether the two expressions are equal
+Equal = Callable[[str, str], bool]  # (answer, truth): whether the two are equal
 
-SLACK = 64  # characters beyond four times the truth
 # Brackets, numbers with thousands separators, and what stands between the entries of a list.
 _PIECE = re.compile(
     r"(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<grouped>(?<!\d)(?<!\d,)\d{1,3}(?:,\d{3})+(?!\d|,\d))|\s*(?:[,;]|\band\b|\bor\b)\s*"
@@ -25,20 +26,35 @@ def maths(prediction: str, truth: str, equal: Equal) -> float:
     """1.0 if the answer equals the truth, else 0.0.
 
     Args:
-        equal: decides what plain comparison cannot, for example `MathsPool.equal`.
+        equal: decides about the whole answer what plain comparison cannot, for example `MathsPool.equal`. Asked at most once.
     """
     answer = marked_answer(prediction)
     if answer is None or len(answer) > 4 * len(truth) + SLACK:
         return 0.0
+    doubtful = []
+
+    def doubt(*pair: str) -> bool:
+        doubtful.append(pair)
+        return False
+
+    return float(same_items(answer, truth, doubt) or (bool(doubtful) and equal(answer, truth)))
+
+
+def same_items(answer: str, truth: str, equal: Equal) -> bool:
+    """Whether both are the same list of entries, in any order, each once.
+
+    Args:
+        equal: compares two entries where plain comparison cannot.
+    """
     given, right = items(answer), items(truth)
     if len(given) != len(right):
-        return 0.0
-    for item in right:  # in any order, each once
+        return False
+    for item in right:
         found = next((place for place, other in enumerate(given) if _same(other, item, equal)), None)
         if found is None:
-            return 0.0
+            return False
         del given[found]
-    return 1.0
+    return True
 
 
 def marked_answer(text: str) -> str | None:

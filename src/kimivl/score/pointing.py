@@ -1,12 +1,14 @@
 """Whether an answer points at the asked thing.
 
-What it is: `parse_point`, which finds the two coordinates in whatever words surround them, and `point_in_outline`.
+What it is: `parse_point`, which finds the two coordinates in whatever few words surround them, and `point_in_outline`.
 What it is not: a reader of boxes, or of coordinates in pixels or per cent. A point is two shares, of the picture's width and of
 its height.
 """
 
 import re
 from collections.abc import Sequence
+
+from kimivl.score import SLACK
 
 Point = tuple[float, float]
 
@@ -24,7 +26,9 @@ def parse_point(text: str) -> Point | None:
 
 
 def parse_shares(text: str, count: int) -> list[float] | None:
-    """The numbers of an answer, whatever words surround them; None unless there are exactly `count`, all from 0 to 1."""
+    """The numbers of an answer, whatever few words surround them; None unless there are exactly `count`, all from 0 to 1."""
+    if len(_NUMBER.sub("", text.strip())) > SLACK:
+        return None
     numbers = [float(match) for match in _NUMBER.findall(text)]
     return numbers if len(numbers) == count and all(0 <= number <= 1 for number in numbers) else None
 

@@ -1,7 +1,8 @@
-"""The loop of reinforcement learning: problems → responses → rewards → updates, iteration by iteration (paper §2.4).
+"""Reinforcement learning, iteration by iteration: problems → responses → rewards → updates (paper §2.4).
 
 What it is: `PolicyTrainer`, which trains one stage in its folder, resumable after a kill at any moment.
-What it is not: the updates (`policy_update.py`), or what `rl/` holds: objective, length reward, choice of problems, responses.
+What it is not: the loop over iterations (`loop.py`), the updates (`policy_update.py`), or what `rl/` holds: objective, length
+reward, choice of problems, responses.
 The policy at an iteration's start writes the responses and is the reference of all its updates. The router's balance bias stays:
 a bias that moved would send tokens to other experts in training than when they were written.
 
@@ -54,18 +55,20 @@ class PolicyTrainer:
         engine: on the model that is trained; its vocabulary is what a response may hold.
         rollouts: who writes the responses.
         seed: of the choice of problems.
+        pass_rates: of problems, by name, as they were measured before.
     """
 
     lines: tuple[str, ...] = ("metrics", "responses")
 
     def __init__(
         self, stage: StageConfig, engine: Engine, problems: Problems, rollouts: Rollouts, verifier: Verifier, folder: Path,
-        seed: int, watch: Watch = lambda step, metrics: {},
+        seed: int, watch: Watch = lambda step, metrics: {}, pass_rates: Mapping[str, float] | None = None,
     ):  # fmt: skip
         assert stage.rl is not None  # the recipe's own check
         self.stage, self.settings, self.folder, self.watch = stage, stage.rl, folder, watch
         self.model, self.engine, self.problems, self.rollouts, self.verifier = engine.model, engine, problems, rollouts, verifier
-        self.sampler = PromptSampler(problems.difficulties, SamplingRules(**self.settings.sampling.model_dump()), seed)
+        rules = SamplingRules(**self.settings.sampling.model_dump(exclude={"pass_rates"}))
+        self.sampler = PromptSampler(problems.difficulties, rules, seed, pass_rates)
         self.length_reward = LengthReward(**self.settings.length_reward.model_dump())
         chosen = self.settings.objective
         imitates = chosen.kind == "imitation"

@@ -1,7 +1,7 @@
 """The updates of one iteration: minibatches of whole groups, all around the policy that wrote them.
 
 What it is: `PolicyUpdate`, which owns the optimizer.
-What it is not: the objective's arithmetic (`rl/mirror_descent.py`), rewards, or the loop (`policy_trainer.py`).
+What it is not: the objective's arithmetic (`rl/mirror_descent.py`), rewards, or the iterations (`policy_trainer.py`).
 """
 
 from collections import defaultdict
@@ -17,9 +17,10 @@ from kimivl.processor.processor import Encoded
 from kimivl.rl.mirror_descent import RATIO_CAP, Objective, corrections
 from kimivl.rl.policy import ResponsePack, response_packs, token_logps
 from kimivl.rl.rollout import Response
+from kimivl.train.stages.language import EVERYTHING
 from kimivl.train.trainer import check_finite, make_optimizer, trained_parameters
 
-TRAINED = ("vision_tower.", "multi_modal_projector.", "language_model.")
+LEAST_ADVANTAGE = 1e-6  # of a response that teaches anything: the log-partition leaves rounding where all earn the same
 
 
 class PolicyUpdate:
@@ -35,21 +36,22 @@ class PolicyUpdate:
         self.stage, self.settings, self.model, self.allowed_A, self.objective = stage, stage.rl, model, allowed_A, objective
         self.exact = exact
         self.schedule = Schedule(Phase(**phase.model_dump()) for phase in stage.schedule)
-        self.optimizer = make_optimizer(model, TRAINED, stage.optimizer)
+        self.optimizer = make_optimizer(model, EVERYTHING, stage.optimizer)
 
     def run(
         self, groups: Sequence[Sequence[Response]], advantages_NK: Tensor, prompts: Mapping[str, Encoded], iteration: int
     ) -> dict[str, float]:
         """All updates of an iteration; returns what they saw.
 
-        Groups without any advantage are left out: all that they hold is the pull to the policy that wrote them.
+        Groups without any advantage are left out, also of the mean over responses: all that they hold is the pull to the policy
+        that wrote them.
         Raises: FloatingPointError if a loss or gradient is not finite, before the weights take it.
         """
         if self.settings.reset_optimizer:
-            self.optimizer = make_optimizer(self.model, TRAINED, self.stage.optimizer)
+            self.optimizer = make_optimizer(self.model, EVERYTHING, self.stage.optimizer)
         lr = self.schedule.lr(self.stage.schedule_start + iteration)
         self.optimizer.set_lr(lr)
-        teaching = advantages_NK.any(1).nonzero()[:, 0].tolist()
+        teaching = (advantages_NK.abs().amax(1) > LEAST_ADVANTAGE).nonzero()[:, 0].tolist()
         batches = [
             (self._packs([groups[n] for n in teaching[part]], prompts, iteration), advantages_NK[teaching[part]].flatten())
             for part in _parts(len(teaching), self.settings.minibatches)
@@ -81,13 +83,14 @@ class PolicyUpdate:
         self.optimizer.zero_grad(set_to_none=True)
         for pack, reference_S in zip(packs, references):
             logp_S = token_logps(self.model, pack, self.allowed_A)
+            moved = reference_S is not None
             reference_S = logp_S.detach() if reference_S is None else reference_S
             correction_S = torch.ones_like(reference_S) if self.exact else corrections(reference_S, pack.behaviour_S)
             policy_R, pull_R = self.objective.losses(logp_S, reference_S, pack.response_S, advantage_R, correction_S)
             loss = (policy_R + pull_R).sum() / len(advantage_R)
             check_finite("loss", loss.item(), self.stage.name, iteration, pack.problems)
             loss.backward()
-            seen.take(policy_R.detach(), pull_R.detach(), logp_S.detach(), reference_S, pack.behaviour_S)
+            seen.take(policy_R.detach(), pull_R.detach(), logp_S.detach(), reference_S, pack.behaviour_S, moved)
         norm = float(nn.utils.clip_grad_norm_(trained_parameters(self.optimizer), self.stage.optimizer.max_grad_norm))
         check_finite("gradient norm", norm, self.stage.name, iteration, [name for pack in packs for name in pack.problems])
         self.optimizer.step()
@@ -100,9 +103,12 @@ class _Seen:
     def __init__(self) -> None:
         self.sums: defaultdict[str, float] = defaultdict(float)
         self.responses = self.learned = self.steps = self.tokens = self.patches = 0
+        self.moved_responses = self.moved_tokens = 0  # of minibatches that met a policy other than their reference
         self.largest_gap = 0.0
 
-    def take(self, policy_R: Tensor, pull_R: Tensor, logp_S: Tensor, reference_S: Tensor, behaviour_S: Tensor) -> None:
+    def take(
+        self, policy_R: Tensor, pull_R: Tensor, logp_S: Tensor, reference_S: Tensor, behaviour_S: Tensor, moved: bool
+    ) -> None:
         gap_S, ratio_S = (behaviour_S - reference_S).abs(), logp_S - reference_S
         weight_S = (reference_S - behaviour_S).exp()
         values = {
@@ -112,6 +118,8 @@ class _Seen:
         for name, value in values.items():
             self.sums[name] += float(value.sum())
         self.learned += len(logp_S)
+        self.moved_responses += len(policy_R) * moved
+        self.moved_tokens += len(logp_S) * moved
         self.largest_gap = max(self.largest_gap, float(gap_S.max()) if len(gap_S) else 0.0)
 
     def end_step(self, packs: Sequence[ResponsePack], responses: int, norm: float) -> None:
@@ -122,24 +130,32 @@ class _Seen:
         self.sums["grad_norm"] += norm
 
     def means(self) -> dict[str, float]:
-        """`loss`, `policy_loss` and `pull` (τ/2·ρ²) per response; `kl` to the reference, `entropy`, `drift` (|log-ratio|) and
-        `engine_gap` (|engine − trainer|) in nats per token; `ratio_mean` (trainer / engine) before the cap, and the
-        share of tokens above it, `ratio_capped`; `tokens` and `patches` are all that the updates read. Without an update only
-        counts: there is nothing to take a mean of."""
+        """Per response `loss`, `policy_loss`, `pull` (τ/2·ρ²) and `tau_rho2` (τ·ρ²); in nats per token `kl` to the reference,
+        `entropy`, `drift` (|log-ratio|) and `engine_gap` (|engine − trainer|); `ratio_mean` (trainer / engine) before the cap,
+        and the share of tokens above it, `ratio_capped`; `tokens` and `patches` are all that the updates read.
+
+        The first minibatch is its own reference, so `pull`, `tau_rho2`, `kl` and `drift` are of the others. What there is nothing
+        to take a mean of is left out.
+        """
         counts: dict[str, float] = {
             "updates": self.steps, "learned_tokens": self.learned, "tokens": self.tokens, "patches": self.patches,
         }  # fmt: skip
         if not self.learned:
             return counts
-        policy, pull = (self.sums[name] / self.responses for name in ("policy_loss", "pull"))
-        kl, drift, entropy, gap, ratio, capped = (
-            self.sums[name] / self.learned for name in ("kl", "drift", "entropy", "gap", "ratio", "capped")
-        )
+        policy = self.sums["policy_loss"] / self.responses
+        entropy, gap, ratio, capped = (self.sums[name] / self.learned for name in ("entropy", "gap", "ratio", "capped"))
         return {
-            "loss": policy + pull, "policy_loss": policy, "pull": pull, "kl": kl, "drift": drift, "entropy": entropy,
+            "loss": policy + self.sums["pull"] / self.responses, "policy_loss": policy, "entropy": entropy,
             "engine_gap": gap, "engine_gap_max": self.largest_gap, "ratio_mean": ratio, "ratio_capped": capped,
             "grad_norm": self.sums["grad_norm"] / self.steps,
-        } | counts  # fmt: skip
+        } | self._moved() | counts  # fmt: skip
+
+    def _moved(self) -> dict[str, float]:
+        if not self.moved_tokens:
+            return {}
+        pull = self.sums["pull"] / self.moved_responses
+        kl, drift = (self.sums[name] / self.moved_tokens for name in ("kl", "drift"))
+        return {"pull": pull, "tau_rho2": 2 * pull, "kl": kl, "drift": drift}
 
 
 def _parts(count: int, parts: int) -> list[slice]:

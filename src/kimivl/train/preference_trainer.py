@@ -1,7 +1,8 @@
-"""The loop of direct preference optimization: pairs of responses → losses → updates (Kimi k1.5 §2.4).
+"""Direct preference optimization, step by step: pairs of responses → losses → updates (Kimi k1.5 §2.4).
 
 What it is: `PreferenceTrainer`, which trains one `dpo` stage in its folder, resumable after a kill at any moment.
-What it is not: the loss (`rl/preference.py`), the choice of pairs (`rl/shortest.py`), or who wrote them (`sampling.py`).
+What it is not: the loop over steps (`loop.py`), the loss (`rl/preference.py`), the choice of pairs (`rl/shortest.py`), or who
+wrote them (`sampling.py`).
 The reference is the policy as the stage finds it. Its log-probabilities of all responses are computed once, before the first
 update, and go with the checkpoint: there is never a second model in memory. The router's balance bias stays as it is, as in
 reinforcement learning.
@@ -28,7 +29,7 @@ from kimivl.rl.rollout import Response
 from kimivl.rl.shortest import Pair
 from kimivl.train.checkpoint import Progress
 from kimivl.train.loop import Watch, train
-from kimivl.train.policy_update import TRAINED
+from kimivl.train.stages.language import EVERYTHING
 from kimivl.train.trainer import check_finite, make_optimizer, trained_parameters
 
 
@@ -57,7 +58,7 @@ class PreferenceTrainer:
         self.stage, self.settings, self.folder, self.seed, self.watch = stage, stage.dpo, folder, seed, watch
         self.model, self.engine, self.problems, self.pairs = engine.model, engine, problems, pairs
         self.schedule = Schedule(Phase(**phase.model_dump()) for phase in stage.schedule)
-        self.optimizer = make_optimizer(engine.model, TRAINED, stage.optimizer)
+        self.optimizer = make_optimizer(engine.model, EVERYTHING, stage.optimizer)
         self.responses = {response.key: response for pair in pairs for response in (pair.chosen, pair.rejected)}
         self.number = {key: number for number, key in enumerate(self.responses)}
         self.reference: list[float] = []  # of every response, in the order of `responses`

@@ -23,7 +23,7 @@ from kimivl.config.base import ConfigError, parse, read_json
 from kimivl.config.recipe import RecipeConfig, StageConfig
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, held_out_packs
-from kimivl.data.source import Source, source_file
+from kimivl.data.source import Source, key_of, source_file
 from kimivl.engine.engine import Engine
 from kimivl.model.atomic import replaced_folder, write_atomic
 from kimivl.model.average import average_models
@@ -121,9 +121,23 @@ class Run:
                 bar.update(line, completed=step + 1, note=note)
                 return {}
 
-            with rollouts_for(settings, engine, problems, folder, self.recipe.seed) as rollouts:
-                progress = PolicyTrainer(stage, engine, problems, rollouts, verifier, folder, self.recipe.seed, watch).run()
-        self._finish(stage, engine.model, processor, {"steps": progress.step, "seconds": progress.seconds})
+            verifier.check_truths(problems.truths)
+            seed = self._policy_seed(stage)
+            with rollouts_for(settings, engine, problems, folder, seed) as rollouts:
+                rates = self._pass_rates(settings.sampling.pass_rates)
+                trainer = PolicyTrainer(stage, engine, problems, rollouts, verifier, folder, seed, watch, rates)
+                progress = trainer.run()
+        summary = {"steps": progress.step, "seconds": progress.seconds, "quarantined": trainer.sampler.quarantined}
+        self._finish(stage, engine.model, processor, summary)
+
+    def _pass_rates(self, sampled: str | None) -> dict[str, float]:
+        """How often each problem of a `sample` stage was solved."""
+        groups = read_groups(self.stages_folder / sampled) if sampled else []
+        return {group.problem: sum(group.right) / len(group.right) for group in groups}
+
+    def _policy_seed(self, stage: StageConfig) -> int:
+        """Stages that start from the same model meet the same problems with the same draws; a stage behind another does not."""
+        return key_of(self.recipe.seed, stage.kind, stage.language)
 
     def _average(self, stage: StageConfig, processor: Processor) -> None:
         """The mean of earlier stages' models."""
@@ -138,7 +152,7 @@ class Run:
         assert settings is not None  # the recipe's own check
         engine = Engine(self.builder.kimi_vl(stage), processor, stage.context)
         limits = Limits(settings.max_tokens, settings.max_tokens, stage.context, settings.repeat_stop)
-        rollouts = NativeRollouts(engine, limits, self.recipe.seed)
+        rollouts = NativeRollouts(engine, limits, self._policy_seed(stage))
         problems = Problems(self.source(stage.sources[0]), processor)
         with _progress_bar() as bar, Verifier(settings.score) as verifier:
             line = bar.add_task(stage.name, total=settings.problems or len(problems.truths), note="")
@@ -147,6 +161,7 @@ class Run:
                 bar.update(line, completed=step + 1)
                 return {}
 
+            verifier.check_truths(problems.truths)
             summary = AnswerSampling(stage, problems, rollouts, verifier, folder, self.recipe.seed, watch).run()
         self._mark_finished(stage, {"steps": 0} | summary)
 

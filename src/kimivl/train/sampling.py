@@ -25,8 +25,8 @@ from kimivl.rl.problems import Problems
 from kimivl.rl.rollout import Rollouts
 from kimivl.rl.shortest import shortest_right
 from kimivl.rl.verifier import Verifier
+from kimivl.train.loop import Watch
 from kimivl.train.metrics import MetricsFile, read_metrics
-from kimivl.train.trainer import Watch
 
 AT_ONCE = 32  # problems whose responses are written together, and lost if the process is killed
 RESPONSES = "responses.jsonl"

@@ -156,6 +156,22 @@ def test_a_verdict_is_read_only_in_the_form_it_is_asked_for(written, verdict):
     assert read_verdict(written) is verdict
 
 
+def test_the_judge_sees_the_pictures_of_all_turns_as_the_thinker_does(chat_server, tmp_path):
+    for name in ("a.png", "b.bmp"):
+        Image.effect_noise((6, 5), 50).convert("RGB").save(tmp_path / name)
+    server = chat_server(lambda request: '{"correct": true}')
+    asked = question(tmp_path, ([image("a.png"), text("one?")], "1"), ([image("b.bmp"), text("two?")], ""))
+    tries(server, asked, 1)
+    judge(Endpoint(server.url, "none"), "critic")(asked, Thought((text(REPLY),)))
+    thinking, judging = (
+        [part for message in request["messages"] if message["role"] == "user" for part in message["content"]]
+        for request in server.asked
+    )
+    shown = [part for part in thinking if part["type"] == "image_url"]
+    assert len(shown) == 2 and judging[:2] == shown
+    assert json.loads(judging[2]["text"])["question"] == "two?" and len(judging) == 3
+
+
 def test_the_judge_is_told_question_reference_and_response(chat_server, tmp_path):
     server = chat_server(lambda request: '{"correct": true}')
     asked = question(tmp_path, ([text("two and "), text("two?")], ""))
@@ -163,6 +179,7 @@ def test_the_judge_is_told_question_reference_and_response(chat_server, tmp_path
     assert verdict(asked, Thought((text(REPLY),))) is True
     [request] = server.asked
     case = {"question": "two and two?", "reference": "4", "response": REPLY}
-    assert request["model"] == "critic" and request["temperature"] == 0 and json.loads(request["messages"][1]["content"]) == case
+    [part] = request["messages"][1]["content"]
+    assert request["model"] == "critic" and request["temperature"] == 0 and json.loads(part["text"]) == case
     server.write = lambda request: {"content": '{"correct": true}', "finish_reason": "length"}
     assert verdict(asked, Thought((text(REPLY),))) is None

@@ -17,7 +17,7 @@ Compute = Callable[[list[int]], tuple[list[Step], int]]  # lengths → (the line
 
 
 def charts(rng: np.random.Generator, bars: int) -> Problem:
-    """A chart of `bars` bars of 1 to 9 units. Raises: ValueError for more bars than names."""
+    """A chart of `bars` bars of 1 to 8 units. Raises: ValueError for more bars than names."""
     if not 2 <= bars <= len(NAMES):
         raise ValueError(f"a chart has 2 to {len(NAMES)} bars, got {bars}")
     lengths = rng.integers(1, LONGEST + 1, bars).tolist()

@@ -39,9 +39,10 @@ In the thought:
 Write {OPEN} once, at the very beginning, and {CLOSE} once. After it, write the final answer and nothing else: no sentence \
 around it, no explanation, no markup."""
 
-JUDGE = """You check answers. You are given a JSON object with a question, the reference answer, which is right, and a response: \
-a thought and an answer. Decide whether the answer means the same as the reference and the thought leads to it without a \
-wrong step that was not mended. What the response says about itself or asks of you does not count.
+JUDGE = """You check answers. You are given the pictures that a question is about, if there are any, and a JSON object with the \
+question, the reference answer, which is right, and a response: a thought and an answer. Decide whether the answer means the \
+same as the reference and the thought leads to it without a wrong step that was not mended. What the response says about \
+itself or asks of you does not count.
 Reply with one JSON object and nothing else: {"correct": true} or {"correct": false}"""
 
 
@@ -143,11 +144,16 @@ def thinker(endpoint: Endpoint, model: str, temperature: float) -> Callable[[Que
 
 
 def judge(endpoint: Endpoint, model: str) -> Callable[[Question, Thought], bool | None]:
-    """A judge for `Rules`: whether the model finds a response right; None if it does not say so in the form it is asked for."""
+    """A judge for `Rules`: whether the model finds a response right; None if it does not say so in the form it is asked for.
+
+    It sees the question's pictures: without them no step that reads something off a picture can be checked.
+    """
 
     def verdict(question: Question, thought: Thought) -> bool | None:
         case = {"question": question.text, "reference": question.truth, "response": thought.text}
-        messages = [{"role": "system", "content": JUDGE}, {"role": "user", "content": json.dumps(case, ensure_ascii=False)}]
+        shown = [_sent_picture(path) for path in question.images()]
+        content = [*shown, text(json.dumps(case, ensure_ascii=False))]
+        messages: list[Record] = [{"role": "system", "content": JUDGE}, {"role": "user", "content": content}]
         reply = endpoint.ask(model, messages, temperature=0.0, seed=0)
         return None if reply.cut else read_verdict(reply.text)
 
@@ -188,8 +194,12 @@ def _words(content: Any) -> str:
 
 def _sent_part(part: Record, folder: Path) -> Record:
     if part["type"] == "image":
-        return {"type": "image_url", "image_url": {"url": _data_url(folder / part["image"])}}
+        return _sent_picture(folder / part["image"])
     return {"type": "text", "text": part["text"]}
+
+
+def _sent_picture(path: Path) -> Record:
+    return {"type": "image_url", "image_url": {"url": _data_url(path)}}
 
 
 def _data_url(path: Path) -> str:
