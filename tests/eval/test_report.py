@@ -76,6 +76,12 @@ def test_figures_of_the_summary_are_in_it(read, run):
     assert all(name in text for name in summary["stages"])
 
 
+def test_the_time_is_that_of_all_stages_the_thinking_ones_included(read, run):
+    facts = json.loads((run.folder / "summary.json").read_text())
+    minutes = facts["train_minutes"] + facts["think_minutes"]
+    assert facts["think_minutes"] > 0 and f"through {len(facts['stages'])} stages in {minutes:.1f} minutes" in " ".join(read.text)
+
+
 def test_every_stage_has_its_chart(page, run):
     # two more for the ViT's contrastive loss and the perplexity of alignment, four of both widths, one of the optimizers, two of
     # reinforcement learning, and three of budgets: all problems twice and their one family

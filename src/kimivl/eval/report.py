@@ -71,9 +71,13 @@ def _head(summary: Summary) -> str:
     lead = (
         f"A vision-language model of {short(parameters['total'])} parameters, "
         f"of which a token uses {short(parameters['active'])}, trained through {len(summary['stages'])} stages "
-        f"in {summary['train_minutes']:.1f} minutes on {machine['cores']} cores in {machine['dtype']}. Seed {summary['seed']}."
+        f"in {_all_minutes(summary):.1f} minutes on {machine['cores']} cores in {machine['dtype']}. Seed {summary['seed']}."
     )
     return f"<header><h1>kimivl · {escape(summary['name'])}</h1>{paragraph(lead, 'lead')}</header>"
+
+
+def _all_minutes(summary: Summary) -> float:
+    return sum(stage["minutes"] for stage in summary["stages"].values())
 
 
 def _goals(summary: Summary) -> str:
@@ -171,7 +175,7 @@ def _sizes(run: Run, summary: Summary) -> str:
 
 
 def _speeds(summary: Summary) -> str:
-    total = summary["totals"] | {"context": None, "minutes": summary["train_minutes"]}
+    total = summary["totals"] | {"context": None, "minutes": _all_minutes(summary)}
     total["tokens_per_second"] = total["tokens"] / (60 * total["minutes"])
     stages = summary["stages"] | {"all": total}
     head = ["stage", "context", "steps", "tokens", "patches", "minutes", "tokens/s"]

@@ -64,7 +64,7 @@ def _differences(figures: Summary) -> str:
         "length_reward_gain": "the length reward",
     }
     told = [
-        f"{words} {100 * figures[key]:+.1f} points (standard error {100 * figures[f'{key}_error']:.1f})".replace("+-", "−")
+        f"{words} {100 * figures[key]:+.1f} points (standard error {100 * figures[f'{key}_error']:.1f})".replace("-", "−")
         for key, words in names.items()
         if key in figures
     ]
