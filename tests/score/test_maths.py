@@ -44,6 +44,9 @@ def test_what_is_plainly_equal_asks_no_child(answer, truth):
     [
         ("", "42"), (" ", "42"), (r"\boxed{}", "42"), (r"\boxed{42", "42"), (r"\boxed{42} \boxed{42}", "42"),
         (r"\boxed{41} or \boxed{42}", "42"),
+        ("0.6 = 0.5", "0.5"), ("1/3 = 0.5", "0.5"), ("x=0.6=0.5", "0.5"), ("0.7. 0.5", "0.5"), ("0.6\n0.5", "0.5"),
+        ("$0.6$ $0.5$", "0.5"), ("41 = 42", "42"), ("41 -> 42", "42"), ("42|43", "42"), ("$41$$42$", "42"),
+        (r"\boxed{41=42}", "42"), (r"\boxed{41 | 42}", "42"), (r"\boxed{$41$ $42$}", "42"), ("x=2=3", "x=3"), ("1=2=42=5", "42"),
         ("42 or 43 or 44", "42"), ("41, 42", "42"), ("43", "42"), ("1728", "1331 and 1728"),
         ("2, 3, 4", "1, 2, 3"), ("1:00", "12:00"),
         ("We know that the answer to the question of everything that there is must be found by thinking, and is 42", "42"),
@@ -60,6 +63,10 @@ def test_what_is_no_right_answer_asks_no_child_either(answer, truth):
         (r"\boxed{x^2-4}", "(x-2)(x+2)"),
         (r"\sqrt{8}", r"2\sqrt{2}"),
         ("x=5", "5"),
+        ("$x = 5$", "5"),
+        (r"x_{1} = 5", "5"),
+        ("The value is x = 5", "5"),
+        (r"\boxed{x=5}", "x=5"),
         (r"\boxed{\frac{3}{4}}", "3/4"),
     ],
 )

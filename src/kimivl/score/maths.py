@@ -16,6 +16,9 @@ from kimivl.score.number import parse_number
 
 Equal = Callable[[str, str], bool]  # (answer, truth): whether the two are equal
 
+# What stands between two answers, one of which could be a guess, unless the truth has it too.
+_BETWEEN = re.compile(r"\n|\||->|=>|→|⇒|\\(?:to|rightarrow|Rightarrow|implies|mid)\b|(?<=\d)\.\s+(?=\S)")
+_NAMED = re.compile(r"(?:[A-Za-z\\{}()\s$:]|_\{?\w+\}?)+")  # the left side of "x = 5": words, and no other value
 # Brackets, numbers with thousands separators, and what stands between the entries of a list.
 _PIECE = re.compile(
     r"(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<grouped>(?<!\d)(?<!\d,)\d{1,3}(?:,\d{3})+(?!\d|,\d))|\s*(?:[,;]|\band\b|\bor\b)\s*"
@@ -29,7 +32,7 @@ def maths(prediction: str, truth: str, equal: Equal) -> float:
         equal: decides about the whole answer what plain comparison cannot, for example `MathsPool.equal`. Asked at most once.
     """
     answer = marked_answer(prediction)
-    if answer is None or len(answer) > 4 * len(truth) + SLACK:
+    if answer is None or len(answer) > 4 * len(truth) + SLACK or _says_several(answer, truth):
         return 0.0
     doubtful = []
 
@@ -38,6 +41,16 @@ def maths(prediction: str, truth: str, equal: Equal) -> float:
         return False
 
     return float(same_items(answer, truth, doubt) or (bool(doubtful) and equal(answer, truth)))
+
+
+def _says_several(answer: str, truth: str) -> bool:
+    """Whether it holds a second value beside the one that a parser would take, as "0.6 = 0.5" and "$41$ $42$" do."""
+    if _BETWEEN.search(answer) and not _BETWEEN.search(truth):
+        return True
+    left, *others = answer.split("=")
+    allowed = max(1, truth.count("="))
+    named = truth.count("=") or not others or _NAMED.fullmatch(left)
+    return answer.count("$") > max(2, truth.count("$")) or len(others) > allowed or not named
 
 
 def same_items(answer: str, truth: str, equal: Equal) -> bool:
