@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import kimivl
+from kimivl.score import maths_pool
 from kimivl.score.maths import items, marked_answer, maths
 from kimivl.score.maths_pool import MathsPool
 
@@ -202,3 +203,9 @@ def test_brackets_are_compared_without_their_spaces(answer, truth):
 
 def test_a_point_is_not_a_number():
     assert maths("(10100)", "(10,100)", lambda answer, truth: False) == 0.0
+
+
+def test_a_child_that_is_slow_to_start_is_not_taken_for_a_missing_package(monkeypatch):
+    monkeypatch.setattr(maths_pool, "START_SECONDS", 0.01)
+    with MathsPool() as pool, pytest.raises(ValueError, match="said nothing within 0 seconds: run again"):
+        pool.equal("1/2", "x")

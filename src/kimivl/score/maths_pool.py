@@ -92,9 +92,21 @@ class _Child:
         command = [sys.executable, "-m", "kimivl.score.maths_pool", str(memory), str(seconds)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if self._line(START_SECONDS) is None:
+            slow = not self._ends()
             lines = self.kill().decode(errors="replace").split("\n")
-            reason = next((line for line in reversed(lines) if line.strip()), f"no word within {START_SECONDS:.0f} seconds")
+            if slow:
+                words = f"the child that compares maths answers said nothing within {START_SECONDS:.0f} seconds"
+                raise ValueError(f"{words}: run again when the machine is less busy")
+            reason = next((line for line in reversed(lines) if line.strip()), "no reason given")
             raise ValueError(f"the child that compares maths answers did not start ({reason}): pip install 'kimivl[rl]'")
+
+    def _ends(self) -> bool:
+        """Whether it has ended by itself, or is about to."""
+        try:
+            self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def ask(self, answer: str, truth: str) -> bool | None:
         """The child's verdict; None if the child is dead, or as good as dead."""
