@@ -23,7 +23,7 @@ from kimivl.eval.progress import Advance
 from kimivl.processor.processor import Encoded
 from kimivl.processor.thought_tokens import MARKER_ROOM, Cut, Thought, read_thought
 from kimivl.processor.thoughts import CLOSE, WAIT, split_thought
-from kimivl.rl.verifier import Score
+from kimivl.score import Score
 from kimivl.score.exact import exact
 
 BATCH = 128  # questions at a time: their pictures are in memory together

@@ -16,7 +16,7 @@ from kimivl.eval.parts import Result
 from kimivl.eval.progress import Advance
 from kimivl.eval.thinking import POLICIES, Budgets, Outcome, think
 from kimivl.eval.uncertainty import interval
-from kimivl.rl.verifier import Score
+from kimivl.score import Score
 from kimivl.score.exact import exact, normalised
 
 WHOLE = ""  # the family of rows about the whole set

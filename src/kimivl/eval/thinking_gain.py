@@ -17,7 +17,7 @@ from kimivl.eval.parts import Result
 from kimivl.eval.progress import Advance
 from kimivl.eval.uncertainty import interval
 from kimivl.processor.thoughts import split_thought
-from kimivl.rl.verifier import Score
+from kimivl.score import Score
 from kimivl.score.exact import exact
 
 BATCH = 64  # problems at a time: their pictures are in memory together

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from kimivl.processor.thoughts import split_thought
+from kimivl.score import Score
 from kimivl.score.anls import anls_reached
 from kimivl.score.boxes import Box, box_overlap, parse_box, point_in_box
 from kimivl.score.choice import choice
@@ -19,8 +20,6 @@ from kimivl.score.exact import exact, normalised
 from kimivl.score.maths import maths
 from kimivl.score.maths_pool import MathsPool
 from kimivl.score.number import number, parse_number, relaxed_number
-
-Score = Callable[[str, str], float]  # (answer, truth) → 0 to 1
 
 BOX_REACHED = 0.5  # intersection over union from which a box counts as found
 

@@ -47,10 +47,12 @@ def _says_several(answer: str, truth: str) -> bool:
     """Whether it holds a second value beside the one that a parser would take, as "0.6 = 0.5" and "$41$ $42$" do."""
     if _BETWEEN.search(answer) and not _BETWEEN.search(truth):
         return True
-    left, *others = answer.split("=")
-    allowed = max(1, truth.count("="))
-    named = truth.count("=") or not others or _NAMED.fullmatch(left)
-    return answer.count("$") > max(2, truth.count("$")) or len(others) > allowed or not named
+    if answer.count("$") > max(2, truth.count("$")):
+        return True
+    if "=" in truth:
+        return answer.count("=") > truth.count("=")
+    left, equals, right = answer.partition("=")
+    return "=" in right or (bool(equals) and not _NAMED.fullmatch(left))
 
 
 def same_items(answer: str, truth: str, equal: Equal) -> bool:

@@ -6,7 +6,6 @@ What it is not: a judge of free text. Where the truth is a phrase, an answer mus
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,13 +15,12 @@ from kimivl.curate.records import Record
 from kimivl.data.sample import Sample, read_record
 from kimivl.processor.messages import Message, TextPart
 from kimivl.processor.thoughts import split_thought
+from kimivl.score import Score
 from kimivl.score.choice import choice
 from kimivl.score.exact import exact
 from kimivl.score.maths import maths
 from kimivl.score.maths_pool import MathsPool
 from kimivl.score.number import number, parse_number
-
-Score = Callable[[str, str], float]
 
 
 @dataclass(frozen=True)
