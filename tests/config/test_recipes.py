@@ -207,3 +207,13 @@ def test_a_misspelt_key_is_refused_with_the_likely_name(tmp_path):
     copy.write_text(yaml.safe_dump(values), encoding="utf-8")
     with pytest.raises(ValueError, match=r"recipe\.yaml(.|\n)*stages\.1\.balance_rte.*did you mean 'balance_rate'"):
         load_recipe(copy)
+
+
+@pytest.mark.parametrize("name", ["think", "rl", "direct"])
+def test_nanos_thinking_alone_is_that_of_the_whole_recipe(name):
+    whole, alone = (load_recipe(RECIPES / "nano" / file) for file in ("recipe.yaml", "thinking.yaml"))
+    before = {"language", "vision", "rope_theta"}  # where it starts from, and that base's positions
+    assert alone.stage(name).model_dump(exclude=before) == whole.stage(name).model_dump(exclude=before)
+    assert {alone.stage("think").rope_theta, alone.stage("direct").rope_theta} == {whole.stage("long_1024").rope_theta}
+    asked, of_whole = alone.evaluation.thinking, whole.evaluation.thinking
+    assert (asked.source, asked.split, asked.max_new_tokens) == (of_whole.source, of_whole.split, of_whole.max_new_tokens)

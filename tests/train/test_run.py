@@ -158,6 +158,13 @@ def test_a_missing_source_stops_a_stage_before_it_trains(make_recipe, make_stage
     assert not (tmp_path / "stages").exists()
 
 
+def test_problems_that_nothing_could_solve_are_told_before_the_first_stage(make_recipe, make_stage, tmp_path):
+    policy = make_stage("rl", language="text", rl={"prompts": 2, "max_tokens": 8, "minibatches": 1, "score": "number"})
+    with pytest.raises(ValueError, match="problem .*: the truth '.*' is no number"):
+        Run(make_recipe(make_stage("text"), policy), tmp_path).train()
+    assert not (tmp_path / "stages").exists()
+
+
 HELD_OUT = {"key": "colors", "source": "colors", "split": "test_hard", "metric": "exact"}
 
 

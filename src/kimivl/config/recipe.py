@@ -168,10 +168,21 @@ class StageConfig(Config):
             raise ValueError("every mixture point needs a source with a weight above 0")
         if self.rl and self.rl.max_tokens >= self.context:
             raise ValueError(f"rl.max_tokens {self.rl.max_tokens} leaves no room for a prompt in the context {self.context}")
+        for key, first in self._late_starts().items():
+            if first >= self.steps:
+                raise ValueError(f"rl.{key} {first} leaves none of the stage's {self.steps} iterations: lower it")
         if self.dpo and self.pack_tokens < 2 * self.context:
             raise ValueError(f"pack_tokens {self.pack_tokens} is below twice the context {self.context}: a pair must fit a pack")
         if self.model == "caption_decoder" and self.kind != "text":
             raise ValueError(f"model is caption_decoder, which only 'text' stages train, but kind is {self.kind!r}")
+
+    def _late_starts(self) -> dict[str, int]:
+        """Iterations from which on something happens in an `rl` stage."""
+        if self.rl is None:
+            return {}
+        reward, sampling = self.rl.length_reward, self.rl.sampling
+        starts = {"sampling.warm_up": sampling.warm_up, "sampling.easy_first": sampling.easy_first}
+        return starts | ({"length_reward.warm_up": reward.warm_up} if reward.weight else {})
 
 
 class ImportConfig(Config):

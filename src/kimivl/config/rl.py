@@ -141,6 +141,8 @@ class RLConfig(Config):
     def _check(self) -> "RLConfig":
         if self.minibatches > self.prompts:
             raise ValueError(f"{self.minibatches} minibatches cannot share {self.prompts} prompts: raise prompts")
+        if self.segment is not None and self.segment > self.max_tokens:
+            raise ValueError(f"segment {self.segment} is above max_tokens {self.max_tokens}, so it bounds nothing: leave it out")
         chats = isinstance(self.rollouts, RemoteRolloutsConfig) and self.rollouts.protocol == "chat"
         if chats and self.segment is not None and self.segment < self.max_tokens:
             raise ValueError(

@@ -1,8 +1,8 @@
 """Whether an answer names the right one of several choices.
 
 What it is: `choice`, for answers such as "B", "(B)", "B. a red circle" or "The answer is B."
-What it is not: a guess at what was meant. Two letters are no answer, whatever is said between them, an empty one is wrong, and
-so is one that talks on for longer than a choice is.
+What it is not: a guess at what was meant. Two letters are no answer, whatever is said between them ("B. or A", "B: not A"), an
+empty one is wrong, and so is one that talks on for longer than a choice is.
 """
 
 import re
@@ -16,7 +16,7 @@ _SENTENCE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _LETTER = re.compile(r"(?<![\w'’-])\(?([A-Z])\)?(?![\w'’-])")
-_WORDS = {"A", "I"}  # letters that are words as well
+_WORD = re.compile(r"(?<![\w'’-])[AI](?=\s+(?!(?:or|and|nor|but|not)\b)\w{2,})")  # "a cat", "I see": a letter that is no choice
 
 
 def parse_choice(text: str) -> str | None:
@@ -27,8 +27,8 @@ def parse_choice(text: str) -> str | None:
         if match is None:
             continue
         letter, said = match[1].upper(), (match.groupdict().get("text") or "").strip()
-        others = {found[1] for found in _LETTER.finditer(said)} - {letter}
-        return None if others - _WORDS or _ALONE.fullmatch(said) or len(said) > SLACK else letter
+        others = {found[1] for found in _LETTER.finditer(_WORD.sub("", said))} - {letter}
+        return None if others or _ALONE.fullmatch(said) or len(said) > SLACK else letter
     return None
 
 

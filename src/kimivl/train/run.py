@@ -69,6 +69,8 @@ class Run:
         self._claim_folder()
         processor = prepare_processor(self.recipe, self.folder / "processor")
         for stage in unfinished:
+            self._check_problems(stage, processor)
+        for stage in unfinished:
             self._runner(stage)(stage, processor)
 
     def source(self, name: str) -> Source:
@@ -252,6 +254,17 @@ class Run:
         training = [(name, "train") for name in names]
         for name, split in [*training, *self.recipe.held_out_files]:
             source_file(self.recipe.data, name, split)
+
+    def _check_problems(self, stage: StageConfig, processor: Processor) -> None:
+        """A problem that no answer could solve must not end a run hours after its start.
+
+        Raises: ValueError naming file, line or problem, and the fix.
+        """
+        settings = stage.rl or stage.sample
+        if settings is None or stage.sources[0] in self.recipe.samplings:
+            return
+        with Verifier(settings.score) as verifier:
+            verifier.check_truths(Problems(self.source(stage.sources[0]), processor).truths)
 
 
 ADVICE = "Choose another --name, or delete the folder to start anew"

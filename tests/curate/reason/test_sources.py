@@ -9,7 +9,6 @@ import pytest
 
 from kimivl.curate.reason import sources
 from kimivl.curate.reason.rejection import REASONS
-from kimivl.curate.records import held_out
 from kimivl.curate.workshop import Workshop, read_records
 from kimivl.data.source import Source
 from kimivl.processor.thoughts import split_thought
@@ -44,10 +43,23 @@ def answer(record) -> tuple[str, str]:
     return split_thought("".join(part["text"] for part in record["messages"][1]["content"]))
 
 
-def test_no_test_content_is_in_any_training_split(root):
-    test, train = [key(record) for record in records(root, "reason_problems", "test")], [key(r) for r in training(root)]
-    assert len(test) == len(set(test)) == 36 and not set(test) & set(train)
-    assert all(held_out(one, 0.2, "reason test") for one in test) and not any(held_out(one, 0.2, "reason test") for one in train)
+def shown(record) -> str:
+    return f"{record['meta']['family']}/{record['meta']['content']}"
+
+
+def test_training_validation_and_test_never_show_the_same(root):
+    """Not even under another question."""
+    held_out = {split: records(root, "reason_problems", split) for split in ("validation", "test")}
+    assert all(len({key(record) for record in of_split}) == len(of_split) == 36 for of_split in held_out.values())
+    validation, test = ({shown(record) for record in of_split} for of_split in held_out.values())
+    train = {shown(record) for record in training(root)}
+    assert len(train) > 300 and not validation & test and not train & (validation | test)
+
+
+@pytest.mark.parametrize(("split", "share"), [("train", 0.7), ("validation", 0.15), ("test", 0.15)])
+def test_contents_fall_into_the_splits_at_their_shares(split, share):
+    found = sum(sources.split_of(f"charts/{number}") == split for number in range(4000)) / 4000
+    assert found == pytest.approx(share, abs=4 * (share * (1 - share) / 4000) ** 0.5)
 
 
 def test_problems_for_reinforcement_learning_are_not_those_of_the_warm_up(root):
@@ -57,7 +69,8 @@ def test_problems_for_reinforcement_learning_are_not_those_of_the_warm_up(root):
 
 
 def test_families_and_sizes_come_equally_often(root):
-    for source, split in (("reason_problems", "train"), ("reason_problems", "test"), ("reason_unverified", "train")):
+    splits = [("reason_problems", split) for split in ("train", "validation", "test")]
+    for source, split in (*splits, ("reason_unverified", "train")):
         metas = [record["meta"] for record in records(root, source, split)]
         families = Counter(meta["family"] for meta in metas)
         assert set(families.values()) == {len(metas) // 4}
@@ -84,7 +97,7 @@ def test_kept_thoughts_read_the_picture_rightly_even_where_carelessness_would_no
         lines = split_thought("".join(part["text"] for part in parts if part.get("learned", True)))[0].splitlines()
         lines = [line for line in lines[1:] if line != "wait"]
         if family == "totals":
-            read = [line.split()[0] for line in lines]
+            read = [line.split()[0] for line in lines if not line.startswith("so ")]
             assert read == [*content, *sorted(content)][: len(read)]
         elif family == "charts":
             read = [line[1:] for line in lines if re.fullmatch(r"[a-z]\d", line)]
@@ -136,6 +149,12 @@ def test_unverified_thoughts_are_marked_and_often_wrong(root):
     assert all(record["meta"]["verified"] is False for record in unverified)
     wrong = sum(answer(record)[1] != record["meta"]["answer"] for record in unverified)
     assert 0.3 < wrong / len(unverified) < 0.95
+
+
+def test_half_of_the_whole_thoughts_say_the_answer_before_they_end(root):
+    whole = [record for record in records(root, "reason_thoughts") if not record["meta"]["truncated"]]
+    concluded = sum(answer(record)[0].endswith(f"so the answer is {record['meta']['answer']}") for record in whole)
+    assert 0.35 < concluded / len(whole) < 0.65
 
 
 def test_training_can_read_every_source(root):

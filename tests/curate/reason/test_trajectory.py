@@ -54,6 +54,18 @@ def test_what_breaks_off_keeps_its_beginning_and_the_true_answer():
     assert lengths == set(range(1, LINES + 1))
 
 
+def test_conclusions_come_at_their_share_behind_whole_thoughts_only():
+    concluded = whole = 0
+    for number in range(300):
+        thought = trajectory(PROBLEM, Habits(slips=0, truncated=0.3, concluded=0.4), rng_for(0, "conclusion", number))
+        lines = split_thought(written(thought))[0].splitlines()
+        ended = lines[-1] == f"so the answer is {PROBLEM.solution.answer}"
+        assert len(lines) - ended == LINES or (thought.notes["truncated"] and not ended)
+        concluded, whole = concluded + ended, whole + (len(lines) - ended == LINES)
+        assert follows(PROBLEM, thought)
+    assert concluded / whole == pytest.approx(0.4, abs=4 * (0.4 * 0.6 / whole) ** 0.5)
+
+
 def test_a_careless_thought_ends_where_its_reading_leads():
     for number in range(30):
         thought, answer = split_thought(written(trajectory(PROBLEM, Habits(slips=0, careless=1), rng_for(0, "c", number))))
@@ -66,7 +78,7 @@ def test_a_careless_thought_is_told_from_a_right_one_even_where_it_ends_right(dr
     for number in range(60):
         problem = draw(rng_for(0, "follows", number), size)
         right, careless = (
-            trajectory(problem, Habits(slips=0.3, careless=share, truncated=0.2), rng_for(1, "follows", number))
+            trajectory(problem, Habits(slips=0.3, careless=share, truncated=0.2, concluded=0.5), rng_for(1, "follows", number))
             for share in (0, 1)
         )
         assert follows(problem, right)

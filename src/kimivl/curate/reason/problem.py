@@ -64,9 +64,14 @@ class Problem:
         return self.draw()
 
     @property
+    def shown(self) -> str:
+        """Tells apart what pictures show: "family/content"."""
+        return f"{self.family}/{self.content}"
+
+    @property
     def key(self) -> str:
         """Tells problems apart: "family/content/question"."""
-        return f"{self.family}/{self.content}/{self.question}"
+        return f"{self.shown}/{self.question}"
 
 
 def tile(letters: str, rng: np.random.Generator) -> Image.Image:

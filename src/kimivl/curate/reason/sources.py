@@ -2,10 +2,10 @@
 
 What it is: `build`. `reason_thoughts` holds thoughts that were verified line by line, `reason_direct` the same pictures with the
 answer alone, `reason_unverified` careless thoughts that nobody checked, `reason_problems` other problems with the answer alone,
-and the test.
+for training, validation and the test.
 What it is not: a mixture; the recipe decides how small and how imperfect the warm-up is.
-Facts: sizes and shares follow `reference/posttraining.md` §9. A test problem differs from every training problem in what its
-picture shows and asks (its key's hash decides), and is drawn from other random numbers. All problems of the group differ.
+Facts: sizes and shares follow `reference/posttraining.md` §9. What a picture shows belongs to training, validation or test by its
+hash, and each is drawn from its own random numbers. All problems of the group differ. Settings are chosen on validation alone.
 `reason_thoughts/counts.json` tells how many tries were kept, and why the others were dropped.
 """
 
@@ -27,8 +27,9 @@ from kimivl.curate.workshop import Workshop
 from kimivl.score.exact import exact
 
 SOURCES = ("reason_thoughts", "reason_unverified", "reason_direct", "reason_problems")
-WARM_UP, UNVERIFIED, DRILL, TEST = 4000, 1000, 2400, 600  # problems, a quarter of each family
-TEST_SHARE = 0.2  # of all contents; so large because the smallest searches have only some 1,500
+WARM_UP, UNVERIFIED, DRILL = 4000, 1000, 2400  # problems, a quarter of each family
+HELD_OUT = 600  # in validation and in the test each
+HELD_OUT_SHARE = 0.3  # of all contents, half for each; so large because charts of three bars have only 512
 DRAWS = 2000  # until a new problem is found; more are needed only where there is none
 
 Draw = Callable[[np.random.Generator, int], Problem]
@@ -40,13 +41,13 @@ FAMILIES: tuple[tuple[Draw, range], ...] = (
 )
 
 TRIES = 4
-SOLVER = Habits(slips=0.06, careless=0.2, truncated=0.12)
-CARELESS = Habits(slips=0.06, careless=1.0, truncated=0.12)
+SOLVER = Habits(slips=0.06, careless=0.2, truncated=0.12, concluded=0.5)
+CARELESS = Habits(slips=0.06, careless=1.0, truncated=0.12, concluded=0.5)
 
 
 def build(shop: Workshop) -> None:
     """Write all four sources."""
-    counts = {"warm-up": WARM_UP, "unverified": UNVERIFIED, "drill": DRILL, "test": TEST}
+    counts = {"warm-up": WARM_UP, "unverified": UNVERIFIED, "drill": DRILL, "validation": HELD_OUT, "test": HELD_OUT}
     counts = {purpose: shop.count(full) for purpose, full in counts.items()}
     seen: set[str] = set()
     done = 0
@@ -60,26 +61,28 @@ def build(shop: Workshop) -> None:
 
     _write_warm_up(shop, problems("warm-up"))
     shop.write("reason_unverified", "train", (_unverified(shop, name, problem) for name, problem in problems("unverified")))
-    for split, purpose in (("train", "drill"), ("test", "test")):
+    for split, purpose in (("train", "drill"), ("validation", "validation"), ("test", "test")):
         shop.write("reason_problems", split, (_drill(shop, name, problem) for name, problem in problems(purpose)))
 
 
-def is_test(key: str) -> bool:
-    """Whether the problem with this key is kept for the test."""
-    return held_out(key, TEST_SHARE, "reason test")
+def split_of(shown: str) -> str:
+    """Where what a picture shows belongs: to "train", "validation" or "test"."""
+    if not held_out(shown, HELD_OUT_SHARE, "reason held out"):
+        return "train"
+    return "test" if held_out(shown, 0.5, "reason test") else "validation"
 
 
 def _drawn(shop: Workshop, purpose: str, count: int, seen: set[str]) -> Iterator[Problem]:
     """`count` problems that are not in `seen`, where they are put: family after family, every size of a family equally often."""
-    draws = 0
+    draws, split = 0, purpose if purpose in ("validation", "test") else "train"
     for number in range(count):
         draw, sizes = FAMILIES[number % len(FAMILIES)]
         size = sizes[number // len(FAMILIES) % len(sizes)]
         last = draws + DRAWS
         while draws < last:
-            problem = draw(shop.rng(f"reason {purpose}", draws), size)
+            problem = draw(shop.rng(f"reason problems for {purpose}", draws), size)
             draws += 1
-            if problem.key not in seen and is_test(problem.key) == (purpose == "test"):
+            if problem.key not in seen and split_of(problem.shown) == split:
                 break
         else:
             raise ValueError(

@@ -6,16 +6,17 @@ Why slips: a thought that never errs teaches nothing about errors. A planted sli
 notice it ("wait") and to write the right line. Careless thoughts are kept in a small share on purpose, so that reinforcement
 learning finds something to repair. To drop them, verifying the answer is not enough: a misread bar or tile need not matter, and
 in charts and search more than half of them end right all the same. Hence `follows`.
+Why conclusions: they are right, and nothing rests on them, so they are what a reward for being short can save.
 Facts: the four behaviours are the paper's (§2.4): planning, evaluation, reflection, exploration.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from kimivl.curate.reason.problem import Problem, Step
+from kimivl.curate.reason.problem import Problem, Solution, Step
 from kimivl.curate.reason.thought import Thought
 from kimivl.curate.records import Part, text
 from kimivl.processor.thoughts import CLOSE, OPEN, WAIT, split_thought
@@ -32,15 +33,17 @@ class Habits:
         careless: share of the thoughts that misread one thing of the picture and go on from there.
         truncated: share of the thoughts that break off somewhere and answer all the same, so that a thought may be closed from
             outside.
+        concluded: share of the others that say the answer before they end, as the answer itself does right behind.
     Raises: ValueError for shares that are none.
     """
 
     slips: float = 0.12
     careless: float = 0.0
     truncated: float = 0.0
+    concluded: float = 0.0
 
     def __post_init__(self) -> None:
-        if not all(0 <= share <= 1 for share in (self.slips, self.careless, self.truncated)):
+        if not all(0 <= share <= 1 for share in astuple(self)):
             raise ValueError(f"shares lie from 0 to 1: {self}")
 
 
@@ -53,6 +56,8 @@ def trajectory(problem: Problem, habits: Habits, rng: np.random.Generator) -> Th
     steps = solution.steps
     if rng.random() < habits.truncated:
         steps = steps[: int(rng.integers(1, len(steps) + 1))]
+    elif rng.random() < habits.concluded:
+        steps = (*steps, _conclusion(solution))
     parts = [text(OPEN)]
     for step in steps:
         parts += _line(step, habits, rng)
@@ -66,10 +71,16 @@ def solver(habits: Habits) -> Callable[[Problem, int, np.random.Generator], list
 
 
 def follows(problem: Problem, thought: Thought) -> bool:
-    """Whether its lines are those of the problem's solution from the first on, when slips that were mended are taken out."""
+    """Whether its lines are those of the problem's solution from the first on, when slips that were mended are taken out; the
+    answer may be said behind the last."""
     learned = "".join(part["text"] for part in thought.parts if part.get("learned", True))
     lines = [line for line in split_thought(learned)[0].splitlines() if line != WAIT]
-    return lines == [step.text for step in problem.solution.steps[: len(lines)]]
+    solution = problem.solution
+    return lines == [step.text for step in (*solution.steps, _conclusion(solution))[: len(lines)]]
+
+
+def _conclusion(solution: Solution) -> Step:
+    return Step("evaluate", f"so the answer is {solution.answer}")
 
 
 def _line(step: Step, habits: Habits, rng: np.random.Generator) -> list[Part]:
