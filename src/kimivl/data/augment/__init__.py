@@ -1,0 +1,1 @@
+"""Augmentation that keeps what a text says about a picture true."""

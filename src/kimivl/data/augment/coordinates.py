@@ -1,0 +1,146 @@
+"""Coordinates in a text, read and written again for a warped picture.
+
+What it is: `moved`, which finds points, boxes, polygons and the arguments of actions such as `click(x=0.31, y=0.5)`, takes them
+through a warp and writes them in their old form, and `converted`, which writes them in another one.
+What it is not: a guess at what a number means: whether a text holds coordinates, and of which kind, is said by its record.
+Facts: the kinds are those that agents and grounding data use (paper §3.1, Appendix B): shares of the sides, thousandths, pixels.
+Numbers keep their decimals, and "0.34" its zero; what cannot be told from a coordinate is refused and never skipped.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from kimivl.data.augment.geometry import Size, Unspeakable, Warp
+
+Kind = Literal["unit", "thousand", "pixel"]
+WHOLE = {"unit": 1.0, "thousand": 1000.0}  # what the length of a side is called; pixels are themselves
+DECIMALS = {"unit": 2, "thousand": 0, "pixel": 0}  # of a kind that numbers are converted to
+
+_NUMBER = r"\d*\.\d+|\d+"
+_BRACKETED = re.compile(rf"(?P<open>[\[(])\s*(?P<body>(?:{_NUMBER})(?:\s*[,;]?\s+(?:{_NUMBER})|\s*,\s*(?:{_NUMBER}))+)\s*[\])]")
+_RUN = re.compile(r"(?<![\w.])\d*\.\d+(?:[ ,]+\d*\.\d+)*(?![\w.]|\()")  # shares without brackets: "red circle .34 .56"
+_BARE = re.compile(r"(?<![\w.])\d+(?:\s*,\s*|\s+)\d+(?![\w.])")  # whole numbers side by side, without brackets
+_CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\((?P<body>[^()]*)\)")
+_NAMED = re.compile(rf"\b(?P<axis>[xy])(?P<which>\d*)\s*=\s*(?P<value>{_NUMBER})")
+_EACH = re.compile(_NUMBER)
+
+Places = Callable[[np.ndarray], np.ndarray]  # numbers of a text as places [N, 2] → numbers
+
+
+def moved(text: str, kind: Kind, warp: Warp) -> str:
+    """The text about the warped picture. Two numbers are a point, four a box, more an outline.
+
+    Raises: Unspeakable, with what could not be said, where a place lies outside of a picture, or a number belongs to none.
+    """
+
+    def point(numbers_N2: np.ndarray) -> np.ndarray:
+        places = warp.points(_inside(numbers_N2, kind, warp.before) * _scale(kind, warp.before))
+        return _inside(places / _scale(kind, warp.after), kind, warp.after)
+
+    def box(numbers_N2: np.ndarray) -> np.ndarray:
+        edges = _inside(numbers_N2, kind, warp.before) * _scale(kind, warp.before)
+        if (edges[1] < edges[0]).any():
+            raise Unspeakable(f"the box {numbers_N2.flatten().tolist()} is not left, top, right, bottom")
+        return np.array(warp.box(tuple(edges.flatten().tolist()))).reshape(2, 2) / _scale(kind, warp.after)
+
+    return _rewritten(text, point, box, None)
+
+
+def converted(text: str, kind: Kind, into: Kind, size: Size) -> str:
+    """The same places, with numbers of another kind. Raises: Unspeakable as `moved`."""
+
+    def places(numbers_N2: np.ndarray) -> np.ndarray:
+        return _inside(numbers_N2, kind, size) * _scale(kind, size) / _scale(into, size)
+
+    return text if kind == into else _rewritten(text, places, places, DECIMALS[into])
+
+
+def _scale(kind: Kind, size: Size) -> np.ndarray:
+    """Pixels of one unit of the numbers, along both sides."""
+    return np.ones(2) if kind == "pixel" else np.array(size) / WHOLE[kind]
+
+
+def _inside(numbers_N2: np.ndarray, kind: Kind, size: Size) -> np.ndarray:
+    limit = np.array(size) / _scale(kind, size)
+    if (numbers_N2 < -1e-9).any() or (numbers_N2 > limit + 1e-9).any():
+        raise Unspeakable(f"the place {numbers_N2.tolist()} lies outside of a picture of {size[0]}×{size[1]} ({kind})")
+    return numbers_N2
+
+
+def _rewritten(text: str, point: Places, box: Places, decimals: int | None) -> str:
+    def numbers(match: re.Match[str]) -> str:
+        return _numbers(match[0], point, box, decimals)
+
+    def call(match: re.Match[str]) -> str:
+        body = match["body"]
+        if _NAMED.search(body):
+            return f"{match['name']}({_arguments(body, point, box, decimals)})"
+        inside = _BRACKETED.fullmatch(f"({body})")
+        return f"{match['name']}{numbers(inside)}" if inside else match[0]
+
+    # Calls first, then brackets, then bare runs: what one has written the next must not read again.
+    pieces = [(text, False)]
+    for pattern, write in ((_CALL, call), (_BRACKETED, numbers), (_RUN, numbers)):
+        pieces = _apply(pattern, write, pieces)
+    for piece, done in pieces:
+        if not done and (found := _BARE.search(piece)):
+            raise Unspeakable(f"{found[0]!r} may be a place: write whole numbers of places in brackets")
+    return "".join(piece for piece, _ in pieces)
+
+
+def _apply(
+    pattern: re.Pattern[str], write: Callable[[re.Match[str]], str], pieces: list[tuple[str, bool]]
+) -> list[tuple[str, bool]]:
+    """Pieces of a text with what `pattern` finds in those that are not done written anew, and done where it changed anything."""
+    result: list[tuple[str, bool]] = []
+    for piece, done in pieces:
+        if done:
+            result.append((piece, True))
+            continue
+        end = 0
+        for match in pattern.finditer(piece):
+            written = write(match)
+            result += [(piece[end : match.start()], False), (written, bool(_EACH.search(match[0])))]
+            end = match.end()
+        result.append((piece[end:], False))
+    return result
+
+
+def _numbers(written: str, point: Places, box: Places, decimals: int | None) -> str:
+    """ "(x, y)", "[left, top, right, bottom]" or an outline, with its brackets and commas as they are."""
+    old = _EACH.findall(written)
+    if len(old) < 2 or len(old) % 2:
+        raise Unspeakable(f"{written!r} has {len(old)} numbers, which is no list of places")
+    places = np.array([float(number) for number in old]).reshape(-1, 2)
+    new = (box if len(old) == 4 else point)(places).flatten().tolist()
+    replaced = iter(_like(number, value, decimals) for number, value in zip(old, new))
+    return _EACH.sub(lambda match: next(replaced), written)
+
+
+def _arguments(body: str, point: Places, box: Places, decimals: int | None) -> str:
+    """The named coordinates of a call: x and y are a point, x1 to y2 a box, further numbers an outline."""
+    found = list(_NAMED.finditer(body))
+    names = [match["axis"] + match["which"] for match in found]
+    wanted = [axis + which for which in dict.fromkeys(match["which"] for match in found) for axis in "xy"]
+    if sorted(names) != sorted(wanted):
+        raise Unspeakable(f"the arguments {body!r} name x and y not in pairs")
+    values = {name: match["value"] for name, match in zip(names, found)}
+    places = np.array([float(values[name]) for name in wanted]).reshape(-1, 2)
+    new = dict(zip(wanted, (box if len(wanted) == 4 else point)(places).flatten().tolist()))
+
+    def write(match: re.Match[str]) -> str:
+        head = match[0][: match.start("value") - match.start()]
+        return head + _like(match["value"], new[match["axis"] + match["which"]], decimals)
+
+    return _NAMED.sub(write, body)
+
+
+def _like(old: str, value: float, decimals: int | None) -> str:
+    """The value in the form of the old number; another number of decimals where the kind changes."""
+    digits = len(old.partition(".")[2]) if decimals is None else decimals
+    written = f"{max(0.0, value):.{digits}f}"
+    bare = decimals is None and old.startswith(".") and written.startswith("0.")
+    return written[1:] if bare else written

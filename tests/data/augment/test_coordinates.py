@@ -1,0 +1,96 @@
+"""Numbers that stand for places follow the picture, in their old form; others stay."""
+
+import re
+
+import numpy as np
+import pytest
+
+from kimivl.data.augment.coordinates import converted, moved
+from kimivl.data.augment.geometry import Unspeakable, crop, mirror, resize, straight_turn, turn
+
+SIZE = (200, 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "expected"),
+    [
+        ("red circle .34 .56", "unit", "red circle .66 .56"),
+        ("red circle 0.34 0.56", "unit", "red circle 0.66 0.56"),
+        ("It is at (0.250, 0.1).", "unit", "It is at (0.750, 0.1)."),
+        ("[0.10, 0.2, 0.3, 0.4]", "unit", "[0.70, 0.2, 0.9, 0.4]"),
+        ("box .1 .2 .3 .4, 3 circles", "unit", "box .7 .2 .9 .4, 3 circles"),
+        ("click(x=0.25, y=0.5)", "unit", "click(x=0.75, y=0.5)"),
+        ("drag(x1=0.1, y1=0.2, x2=0.3, y2=0.4)", "unit", "drag(x1=0.7, y1=0.2, x2=0.9, y2=0.4)"),
+        ("click(0.25, 0.5) then wait(0.5)", "unit", "click(0.75, 0.5) then wait(0.5)"),
+        ("[[10, 20], [30, 20], [30, 40]]", "pixel", "[[190, 20], [170, 20], [170, 40]]"),
+        ("[10, 20, 60, 40]", "pixel", "[140, 20, 190, 40]"),
+        ("(250, 500) of 12 things", "thousand", "(750, 500) of 12 things"),
+        ("There are 3 circles.", "unit", "There are 3 circles."),
+    ],
+)
+def test_places_in_a_mirror_worked_out_by_hand(text, kind, expected):
+    assert moved(text, kind, mirror(SIZE)) == expected
+
+
+def test_a_turned_page_has_other_sides():
+    """(50, 20) of 200 × 100, turned clockwise, is (80, 50) of 100 × 200."""
+    warp = straight_turn(SIZE, 90)
+    assert moved("(50, 20)", "pixel", warp) == "(80, 50)"
+    assert moved("(0.25, 0.20)", "unit", warp) == "(0.80, 0.25)"
+
+
+def test_shares_do_not_change_with_the_size():
+    assert moved("(0.31, 0.77)", "unit", resize(SIZE, (50, 300))) == "(0.31, 0.77)"
+    assert moved("(100, 20)", "pixel", resize(SIZE, (50, 300))) == "(25, 60)"
+
+
+def test_a_mirror_twice_changes_no_text():
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        x, y = rng.uniform(0, 1, 2)
+        left, right = sorted(rng.uniform(0, 1, 2))
+        text = f"click(x={x:.2f}, y={y:.3f}) in [{left:.2f}, 0.10, {right + 0.005:.2f}, 0.90]".replace("1.01", "1.00")
+        if f"{left:.2f}" == f"{right + 0.005:.2f}":
+            continue
+        assert moved(moved(text, "unit", mirror(SIZE)), "unit", mirror(SIZE)) == text
+
+
+def test_written_points_lie_where_the_warp_puts_them():
+    rng = np.random.default_rng(1)
+    for _ in range(1000):
+        warp = turn(SIZE, float(rng.uniform(-10, 10)))
+        x, y = (rng.uniform(0.25, 0.75, 2) * SIZE).tolist()
+        written = moved(f"({x:.6f}, {y:.6f})", "pixel", warp)
+        assert np.allclose([float(n) for n in re.findall(r"[\d.]+", written)], warp.points(np.array([(x, y)]))[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "into", "expected"),
+    [
+        ("(0.25, 0.5)", "pixel", "(50, 50)"),
+        ("[.1 .2 .3 .4]", "thousand", "[100 200 300 400]"),
+        ("click(x=0.25, y=0.5)", "unit", "click(x=0.25, y=0.5)"),
+    ],
+)
+def test_places_are_written_in_another_kind(text, into, expected):
+    assert converted(text, "unit", into, SIZE) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        (".1 .2 .3", "unit", "has 3 numbers"),
+        ("(0.1, 1.2)", "unit", "lies outside of a picture"),
+        ("[0.5, 0.1, 0.2, 0.9]", "unit", "not left, top, right, bottom"),
+        ("click(x=0.1)", "unit", "not in pairs"),
+        ("circle 340 560", "thousand", "write whole numbers of places in brackets"),
+    ],
+)
+def test_what_is_no_place_is_refused(text, kind, words):
+    with pytest.raises(Unspeakable, match=words):
+        moved(text, kind, mirror(SIZE))
+
+
+def test_a_place_that_a_crop_cuts_off_is_refused():
+    with pytest.raises(Unspeakable, match="outside"):
+        moved("(0.1, 0.5)", "unit", crop(SIZE, (100, 0, 200, 100)))
