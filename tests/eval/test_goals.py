@@ -9,7 +9,7 @@ SUMMARY = {
     "reading_cer": {"known_fonts": 0.05, "held_out_font": 0.2}, "needle_recall": {"after": 0.9},
     "text_loss_before": 2.0, "text_loss_after": 2.0399, "think_minutes": 10.0,
     "think": {"sft_minus_direct": 0.2, "rl_minus_sft": 0.08, "rl_minus_sft_error": 0.039,
-              "length_reward_saved": 0.001, "length_reward_gain": -0.01},
+              "length_reward_saved": 0.021, "length_reward_saved_error": 0.01, "length_reward_gain": -0.01},
 }  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def test_all_goals_are_met_on_their_limits():
         {"needle_recall": {"after": 0.89}}, {"text_loss_after": 2.041}, {"think_minutes": 10.1},
         {"think": SUMMARY["think"] | {"sft_minus_direct": 0.19}}, {"think": SUMMARY["think"] | {"rl_minus_sft": 0.079}},
         {"think": SUMMARY["think"] | {"rl_minus_sft_error": 0.041}},  # above the limit, and not above chance
-        {"think": SUMMARY["think"] | {"length_reward_saved": 0.0}},
+        {"think": SUMMARY["think"] | {"length_reward_saved": 0.019}},  # not above chance
         {"think": SUMMARY["think"] | {"length_reward_gain": -0.011}},  # shorter, and worse
     ],
 )  # fmt: skip

@@ -50,6 +50,7 @@ def arm(*right):
         "greedy": 1.0,
         "mean_tokens": 10.0 * len(right),
         "right": list(right),
+        "lengths": [10.0 * len(right)] * len(right),
         "by_family": {},
     }
 
@@ -58,16 +59,17 @@ def test_figures_are_those_of_the_arms_that_there_are():
     arms = {"direct": arm(0, 0, 0, 1), "sft": arm(0, 1, 0, 1), "rl": arm(1, 1, 1, 1)}
     figures = thinking_figures(arms)
     assert figures["sft_minus_direct"] == 0.25 and figures["rl_minus_sft"] == 0.5 and figures["rl_accuracy"] == 1
-    assert "curriculum_gain" not in figures and "right" not in figures["arms"]["rl"]
+    assert "curriculum_gain" not in figures and not {"right", "lengths"} & figures["arms"]["rl"].keys()
     assert thinking_figures(arms | {"rl_uniform": arm(1, 1, 1, 0)})["curriculum_gain"] == 0.25
 
 
 def test_the_length_reward_is_judged_by_what_it_brings_and_saves():
-    without = arm(1, 1, 0, 1) | {"mean_tokens": 50.0}
+    without = arm(1, 1, 0, 1) | {"mean_tokens": 50.0, "lengths": [50.0, 48.0, 50.0, 52.0]}  # 10, 8, 10 and 12 more
     figures = thinking_figures(
         {"direct": arm(0, 0, 0, 0), "sft": arm(0, 0, 0, 1), "rl": arm(1, 1, 1, 1), "rl_no_length": without}
     )
     assert figures["length_reward_gain"] == 0.25 and figures["length_reward_saved"] == pytest.approx(0.2)  # 40 instead of 50
+    assert figures["length_reward_saved_error"] == pytest.approx((8 / 3 / 4) ** 0.5 / 50)
 
 
 def test_what_is_right_is_said_by_the_score():

@@ -118,6 +118,12 @@ def test_a_hostile_answer_costs_little_and_the_next_one_is_answered(pool, text):
         assert pool.equal(r"\frac{1}{2}", "0.5")
 
 
+@pytest.mark.parametrize("text", ["_a" * 30 + "!=5", "_{a" * 20 + "=5", "a_" * 30 + "5=5", "$" * 60 + "=", "{_{" * 20 + "}!=5"])
+def test_what_is_decided_before_a_child_is_asked_costs_nothing(text):
+    with within(0.5):
+        assert maths(text, "5", lambda answer, truth: False) == 0.0
+
+
 @pytest.mark.parametrize(
     ("answer", "truth"), [(", ".join([POWERS] * 3), "1, 2, 3"), (", ".join([POWERS] * 8), "1, 2, 3, 4, 5, 6, 7, 8")]
 )

@@ -162,7 +162,7 @@ def test_problems_that_nothing_could_solve_are_told_before_the_first_stage(make_
     policy = make_stage("rl", language="text", rl={"prompts": 2, "max_tokens": 8, "minibatches": 1, "score": "number"})
     with pytest.raises(ValueError, match="problem .*: the truth '.*' is no number"):
         Run(make_recipe(make_stage("text"), policy), tmp_path).train()
-    assert not (tmp_path / "stages").exists()
+    assert names(tmp_path) == set()  # so that another rl.score may be tried in the same folder
 
 
 HELD_OUT = {"key": "colors", "source": "colors", "split": "test_hard", "metric": "exact"}

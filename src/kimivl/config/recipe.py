@@ -169,8 +169,8 @@ class StageConfig(Config):
         if self.rl and self.rl.max_tokens >= self.context:
             raise ValueError(f"rl.max_tokens {self.rl.max_tokens} leaves no room for a prompt in the context {self.context}")
         for key, first in self._late_starts().items():
-            if first >= self.steps:
-                raise ValueError(f"rl.{key} {first} leaves none of the stage's {self.steps} iterations: lower it")
+            if first > self.steps:
+                raise ValueError(f"rl.{key} {first} lies behind the stage's {self.steps} iterations: lower it")
         if self.dpo and self.pack_tokens < 2 * self.context:
             raise ValueError(f"pack_tokens {self.pack_tokens} is below twice the context {self.context}: a pair must fit a pack")
         if self.model == "caption_decoder" and self.kind != "text":

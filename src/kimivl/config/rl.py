@@ -63,6 +63,12 @@ class SamplingConfig(Config):
     uniform: bool = False
     pass_rates: str | None = None
 
+    @model_validator(mode="after")
+    def _check(self) -> "SamplingConfig":
+        if self.uniform and (self.warm_up or self.easy_first or self.pass_rates):
+            raise ValueError("uniform draws every problem equally often: leave out warm_up, easy_first and pass_rates")
+        return self
+
 
 def _address(url: str) -> str:
     if not url.startswith(("http://", "https://")):

@@ -73,11 +73,13 @@ def stage_facts(run: Run, stage: StageConfig) -> Result:
 def run_facts(run: Run) -> Result:
     """All that is known of a finished run before anything is measured.
 
-    Minutes are told apart: up to the model that chats, and behind it, where the run learns to think.
+    Minutes are told apart: those of learning to think (stages whose thinking is compared, and all behind the model that chats),
+    and the others.
     """
     stages = {stage.name: stage_facts(run, stage) for stage in run.recipe.stages}
     names = list(stages)
-    thinking = names[names.index(run.recipe.answering) + 1 :]
+    compared = run.recipe.evaluation.thinking
+    thinking = {*names[names.index(run.recipe.answering) + 1 :], *(compared.arms.values() if compared else ())}
     return {
         "name": run.recipe.name,
         "seed": run.recipe.seed,

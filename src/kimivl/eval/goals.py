@@ -59,9 +59,12 @@ def rl_gain(figures: Figures) -> float | None:
 
 
 def saved_tokens(figures: Figures) -> float | None:
-    """By what share the length reward shortens responses, if it costs at most one point of accuracy; else 0."""
+    """By what share the length reward shortens responses, if that lies above two standard errors and costs at most one point of
+    accuracy; else 0."""
     saved, gain = at(figures, "think.length_reward_saved"), at(figures, "think.length_reward_gain")
-    return None if saved is None or gain is None else saved if gain >= -0.01 else 0.0
+    if saved is None or gain is None:
+        return None
+    return saved if saved > 2 * at(figures, "think.length_reward_saved_error") and gain >= -0.01 else 0.0
 
 
 def text_change(figures: Figures) -> float | None:

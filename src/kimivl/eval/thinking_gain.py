@@ -31,10 +31,11 @@ def measure_arm(
 
     Returns: `accuracy` (share of the sampled responses that are right), `low`, `high` (95 % interval over problems), `solved`
         (share of the problems with a right response), `greedy` (share of the greedy answers that are right), `mean_tokens` of a
-        response, `unfinished` (share that was cut), `by_family`, `items`, and `right`, of each problem in order.
+        response, `unfinished` (share that was cut), `by_family`, `items`, and of each problem in order
+        `right` and `lengths`, the mean tokens of its responses.
     """
     shares: list[float] = []
-    tokens: list[int] = []
+    lengths: list[float] = []
     greedy = ended = 0.0
     for start in range(0, len(items), BATCH):
         batch = items[start : start + BATCH]
@@ -44,7 +45,7 @@ def measure_arm(
         for place, (item, best) in enumerate(zip(batch, engine.generate(prompts, Sampling(max_new_tokens), advance))):
             responses = sampled[place * SAMPLES : (place + 1) * SAMPLES]
             shares.append(_mean([_right(response, item, score) for response in responses]))
-            tokens += [len(response.ids) for response in responses]
+            lengths.append(_mean([len(response.ids) for response in responses]))
             ended += sum(response.finish_reason == "stop" for response in responses)
             greedy += _right(best, item, score)
     low, high = interval(shares, [1.0] * len(items), [item.id for item in items])
@@ -55,10 +56,11 @@ def measure_arm(
         "high": high,
         "solved": _mean([share > 0 for share in shares]),
         "greedy": greedy / len(items),
-        "mean_tokens": _mean(tokens),
-        "unfinished": 1 - ended / len(tokens),
+        "mean_tokens": _mean(lengths),
+        "unfinished": 1 - ended / (SAMPLES * len(items)),
         "by_family": {name: _mean([share for share, item in zip(shares, items) if item.family == name]) for name in families},
         "right": shares,
+        "lengths": lengths,
         "items": len(items),
     }
 
@@ -80,14 +82,17 @@ def thinking_figures(arms: Mapping[str, Result]) -> Result:
     figures |= {f"mean_tokens_{name}": arm["mean_tokens"] for name, arm in arms.items()}
     pairs = {
         "sft_minus_direct": ("sft", "direct"), "rl_minus_sft": ("rl", "sft"), "curriculum_gain": ("rl", "rl_uniform"),
-        "length_reward_gain": ("rl", "rl_no_length"),
+        "length_reward_gain": ("rl", "rl_no_length"), "rl_minus_equal_compute_sft": ("rl", "equal_compute_sft"),
     }  # fmt: skip
     for key, (one, other) in pairs.items():
         if other in arms:
             figures[key], figures[f"{key}_error"] = difference(arms[one]["right"], arms[other]["right"])
     if "rl_no_length" in arms:
-        figures["length_reward_saved"] = 1 - arms["rl"]["mean_tokens"] / arms["rl_no_length"]["mean_tokens"]
-    return figures | {"arms": {name: {k: v for k, v in arm.items() if k != "right"} for name, arm in arms.items()}}
+        saved, error = difference(arms["rl_no_length"]["lengths"], arms["rl"]["lengths"])
+        usual = arms["rl_no_length"]["mean_tokens"]
+        figures["length_reward_saved"], figures["length_reward_saved_error"] = saved / usual, error / usual
+    each = ("right", "lengths")  # of every problem: for the differences, and too much for a summary
+    return figures | {"arms": {name: {k: v for k, v in arm.items() if k not in each} for name, arm in arms.items()}}
 
 
 def difference(ones: Sequence[float], others: Sequence[float]) -> tuple[float, float]:

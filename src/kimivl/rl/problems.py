@@ -1,7 +1,7 @@
 """The problems that a policy learns from: prompts with a known true answer.
 
-What it is: `Problems`, read from a source of chat records whose last turn is the true answer (or `meta.answer`), and
-`fingerprint`, which tells whether two programs look at the same pictures.
+What it is: `Problems`, read from a source of chat records whose last turn is the true answer (or `meta.answer`), `true_answers`,
+what is to be said, and `fingerprint`, which tells whether two programs look at the same pictures.
 What it is not: who draws which problem (`prompt_sampler.py`), or the judgement of an answer (`verifier.py`).
 """
 
@@ -30,16 +30,12 @@ class Problems:
 
     def __init__(self, source: Source, processor: Processor):
         self.source, self.processor = source, processor
-        self._row: dict[str, int] = {}
-        self.truths: dict[str, str] = {}
+        self.truths = true_answers(source)
+        self._row = {name: row for row, name in enumerate(self.truths)}
         families: dict[str, dict[str, float]] = {}
         for row in range(len(source)):
             sample = source[row]
-            where = f"{source.path}:{row + 1} (id {sample.id})"
-            if sample.id in self._row:
-                raise ValueError(f"{where}: line {self._row[sample.id] + 1} has this id too; give every problem its own")
-            self._row[sample.id] = row
-            self.truths[sample.id] = _truth(sample, where)
+            where = _where(source, row, sample)
             families.setdefault(_family(sample, where), {})[sample.id] = _size(sample, where)
         self.difficulties = {name: rank for sizes in families.values() for name, rank in _mid_ranks(sizes).items()}
 
@@ -57,6 +53,26 @@ class Problems:
 
     def has_pictures(self, name: str) -> bool:
         return any(isinstance(part, ImagePart) for message in self.messages(name) for part in message.parts)
+
+
+def true_answers(source: Source) -> dict[str, str]:
+    """Of each problem, by name, in the order of the file.
+
+    Raises: ValueError naming file, line and id of a record that is no problem, or whose id was there before.
+    """
+    truths: dict[str, str] = {}
+    for row in range(len(source)):
+        sample = source[row]
+        where = _where(source, row, sample)
+        if sample.id in truths:
+            first = list(truths).index(sample.id) + 1
+            raise ValueError(f"{where}: line {first} has this id too; give every problem its own")
+        truths[sample.id] = _truth(sample, where)
+    return truths
+
+
+def _where(source: Source, row: int, sample: Sample) -> str:
+    return f"{source.path}:{row + 1} (id {sample.id})"
 
 
 def _truth(sample: Sample, where: str) -> str:

@@ -56,7 +56,15 @@ class Response:
         )
 
     def as_of(self, finish: FinishReason | None, pictures: str) -> "Response":
-        """How it stands after its latest tokens, written to a prompt of this fingerprint."""
+        """How it stands after its latest tokens, written to a prompt of this fingerprint.
+
+        Raises: ValueError if its earlier tokens were written to another one.
+        """
+        if self.pictures not in ("", pictures):
+            raise ValueError(
+                f"a response to {self.problem} was begun on other tokens or pictures than the prompt has now: the data or the "
+                "tokenizer changed since; start the stage anew"
+            )
         return replace(self, finish=finish, pictures=pictures)
 
 

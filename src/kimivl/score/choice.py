@@ -16,7 +16,9 @@ _SENTENCE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _LETTER = re.compile(r"(?<![\w'’-])\(?([A-Z])\)?(?![\w'’-])")
-_WORD = re.compile(r"(?<![\w'’-])[AI](?=\s+(?!(?:or|and|nor|but|not)\b)\w{2,})")  # "a cat", "I see": a letter that is no choice
+# "A cat" at the beginning, "I see": letters that are words.
+_WORD = re.compile(r"^A(?=\s+(?!(?:or|and|nor|but|not|is|was|could|would|may|might|too)\b)\w{2,})|(?<![\w'’-])I(?=\s+[a-z]{2,})")
+_HEDGE = re.compile(r"\b(?:or|and|nor|but|not)\s+\(?[A-Za-z]\)?\s*(?:[.,;:!?]|$)", re.IGNORECASE)  # "or a", whatever its case
 
 
 def parse_choice(text: str) -> str | None:
@@ -28,7 +30,8 @@ def parse_choice(text: str) -> str | None:
             continue
         letter, said = match[1].upper(), (match.groupdict().get("text") or "").strip()
         others = {found[1] for found in _LETTER.finditer(_WORD.sub("", said))} - {letter}
-        return None if others or _ALONE.fullmatch(said) or len(said) > SLACK else letter
+        several = others or _ALONE.fullmatch(said) or _HEDGE.search(said)
+        return None if several or len(said) > SLACK else letter
     return None
 
 

@@ -18,7 +18,8 @@ Equal = Callable[[str, str], bool]  # (answer, truth): whether the two are equal
 
 # What stands between two answers, one of which could be a guess, unless the truth has it too.
 _BETWEEN = re.compile(r"\n|\||->|=>|→|⇒|\\(?:to|rightarrow|Rightarrow|implies|mid)\b|(?<=\d)\.\s+(?=\S)")
-_NAMED = re.compile(r"(?:[A-Za-z\\{}()\s$:]|_\{?\w+\}?)+")  # the left side of "x = 5": words, and no other value
+# The left side of "x = 5": words, and no other value. Nothing is tried a second way, which could take forever.
+_NAMED = re.compile(r"(?:[A-Za-z\\{}()\s$:]|_\{?\w++\}?)++")
 # Brackets, numbers with thousands separators, and what stands between the entries of a list.
 _PIECE = re.compile(
     r"(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<grouped>(?<!\d)(?<!\d,)\d{1,3}(?:,\d{3})+(?!\d|,\d))|\s*(?:[,;]|\band\b|\bor\b)\s*"

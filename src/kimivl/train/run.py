@@ -31,7 +31,7 @@ from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.layout import save_model, save_weights
 from kimivl.ops.dtype import compute_dtype
 from kimivl.processor.processor import Processor
-from kimivl.rl.problems import Problems
+from kimivl.rl.problems import Problems, true_answers
 from kimivl.rl.rollout import Limits, NativeRollouts
 from kimivl.rl.shortest import pairs
 from kimivl.rl.verifier import Verifier
@@ -66,10 +66,10 @@ class Run:
         unfinished = [stage for stage in self.recipe.stages if not self.is_finished(stage)]
         if unfinished:
             self._check_data()
+        for stage in unfinished:
+            self._check_problems(stage)
         self._claim_folder()
         processor = prepare_processor(self.recipe, self.folder / "processor")
-        for stage in unfinished:
-            self._check_problems(stage, processor)
         for stage in unfinished:
             self._runner(stage)(stage, processor)
 
@@ -255,8 +255,8 @@ class Run:
         for name, split in [*training, *self.recipe.held_out_files]:
             source_file(self.recipe.data, name, split)
 
-    def _check_problems(self, stage: StageConfig, processor: Processor) -> None:
-        """A problem that no answer could solve must not end a run hours after its start.
+    def _check_problems(self, stage: StageConfig) -> None:
+        """A truth that no answer could meet must not end a run hours after its start.
 
         Raises: ValueError naming file, line or problem, and the fix.
         """
@@ -264,7 +264,7 @@ class Run:
         if settings is None or stage.sources[0] in self.recipe.samplings:
             return
         with Verifier(settings.score) as verifier:
-            verifier.check_truths(Problems(self.source(stage.sources[0]), processor).truths)
+            verifier.check_truths(true_answers(self.source(stage.sources[0])))
 
 
 ADVICE = "Choose another --name, or delete the folder to start anew"

@@ -57,6 +57,7 @@ class AnswerSampling:
         """
         path = self.folder / RESPONSES
         done = len(read_metrics(path)) if path.exists() else 0
+        done -= done % AT_ONCE if done < len(self.names) else 0  # written together, as without a kill
         file = MetricsFile(path, done)
         try:
             for first in range(done, len(self.names), AT_ONCE):

@@ -47,6 +47,7 @@ class Problem:
     """`content` says exactly what the picture shows, without its noise: two problems of a family with the same content and the
     same question are one problem, however they are drawn. `difficulty` is the size of the problem: tiles, hops or bars.
 
+    `in_any_order`: the order of what is shown hardly changes what is to be solved.
     `careless(rng)`: the solution of someone who misreads one thing of the picture and goes on from there without noticing.
     """
 
@@ -57,6 +58,7 @@ class Problem:
     difficulty: int
     solution: Solution
     careless: Callable[[np.random.Generator], Solution]
+    in_any_order: bool = False
 
     @cached_property
     def picture(self) -> Image.Image:
@@ -65,13 +67,14 @@ class Problem:
 
     @property
     def shown(self) -> str:
-        """Tells apart what pictures show: "family/content"."""
-        return f"{self.family}/{self.content}"
+        """Tells apart what is to be solved, whatever is asked about it: "family/content", sorted where the order is none."""
+        content = " ".join(sorted(self.content.split())) if self.in_any_order else self.content
+        return f"{self.family}/{content}"
 
     @property
     def key(self) -> str:
         """Tells problems apart: "family/content/question"."""
-        return f"{self.shown}/{self.question}"
+        return f"{self.family}/{self.content}/{self.question}"
 
 
 def tile(letters: str, rng: np.random.Generator) -> Image.Image:

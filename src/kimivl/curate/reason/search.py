@@ -35,7 +35,7 @@ def search(rng: np.random.Generator, count: int) -> Problem:
 
     question = f"Which two numbers add up to {target}? Say the left one first."
     content = " ".join(map(str, numbers))
-    return Problem("search", draw, question, content, count, solution, careless)
+    return Problem("search", draw, question, content, count, solution, careless, in_any_order=True)
 
 
 def _solved(numbers: list[int], target: int) -> Solution:

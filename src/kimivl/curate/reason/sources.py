@@ -5,7 +5,8 @@ answer alone, `reason_unverified` careless thoughts that nobody checked, `reason
 for training, validation and the test.
 What it is not: a mixture; the recipe decides how small and how imperfect the warm-up is.
 Facts: sizes and shares follow `reference/posttraining.md` §9. What a picture shows belongs to training, validation or test by its
-hash, and each is drawn from its own random numbers. All problems of the group differ. Settings are chosen on validation alone.
+hash (that of tiles that may stand in any order does not depend on it), and each is drawn from its own random numbers. All
+problems of the group differ. Settings are chosen on validation alone.
 `reason_thoughts/counts.json` tells how many tries were kept, and why the others were dropped.
 """
 
@@ -29,7 +30,7 @@ from kimivl.score.exact import exact
 SOURCES = ("reason_thoughts", "reason_unverified", "reason_direct", "reason_problems")
 WARM_UP, UNVERIFIED, DRILL = 4000, 1000, 2400  # problems, a quarter of each family
 HELD_OUT = 600  # in validation and in the test each
-HELD_OUT_SHARE = 0.3  # of all contents, half for each; so large because charts of three bars have only 512
+HELD_OUT_SHARE = 0.3  # of all contents, half for each; so large because four tiles of a search are one of only 126 sets
 DRAWS = 2000  # until a new problem is found; more are needed only where there is none
 
 Draw = Callable[[np.random.Generator, int], Problem]

@@ -31,7 +31,7 @@ def totals(rng: np.random.Generator, count: int) -> Problem:
         return _solved(misread(digits, place, _other(digits[place], rng)), order, rng)
 
     content = " ".join(letter + digit for letter, digit in shown)
-    return Problem("totals", draw, QUESTION, content, count, _solved(digits, order, rng), careless)
+    return Problem("totals", draw, QUESTION, content, count, _solved(digits, order, rng), careless, in_any_order=True)
 
 
 def _solved(digits: list[int], order: list[int], rng: np.random.Generator) -> Solution:

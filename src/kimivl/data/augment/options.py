@@ -1,0 +1,53 @@
+"""The choices of a question in another order, with every letter that names one changed to match.
+
+What it is: `reordered`, for questions whose choices stand one after the other as "A. …", "(A) …" or "A) …".
+What it is not: a new question: only the places of what is offered change. Choices that speak of their order ("all of the above",
+"both A and B") are left as they are, by refusing.
+"""
+
+import re
+from collections.abc import Sequence
+
+from kimivl.data.augment.geometry import Unspeakable
+
+_MARKER = re.compile(r"(?:(?<=^)|(?<=[\n ]))(?P<mark>\((?P<in>[A-H])\)|(?P<bare>[A-H])[.):])(?= )", re.MULTILINE)
+_OF_ORDER = re.compile(r"\b(?:above|below|both|neither|all of|none of|previous|following)\b|以上|以下|上述|都", re.IGNORECASE)
+# A letter alone names a choice, unless it is the word "A" or "I" before another word.
+_NAMED = re.compile(r"(?<![\w'’-])(?P<letter>[A-H])(?![\w'’-])(?!\s+(?!(?:or|and|nor|is|was)\b)[a-z]{2})")
+
+
+def reordered(question: str, answers: Sequence[str], order: Sequence[int]) -> tuple[str, list[str]]:
+    """(question, answers) with the choice that stood at place `order[n]` at place n.
+
+    Args:
+        answers: the texts that may name choices by their letters.
+        order: a permutation of the choices' places.
+    Raises: Unspeakable where there are no choices or they speak of their order; ValueError for an order that is no permutation.
+    """
+    before, choices, after = _choices(question)
+    if sorted(order) != list(range(len(choices))):
+        raise ValueError(f"{list(order)} is no order of {len(choices)} choices")
+    if found := next((found for _, text in choices if (found := _OF_ORDER.search(text) or _NAMED.search(text))), None):
+        raise Unspeakable(f"a choice speaks of the others: {found[0]!r}")
+    texts = [text for _, text in choices]
+    ends = [text[len(text.rstrip()) :] for text in texts]  # a choice leaves the line end behind it to its successor
+    moved = [mark + texts[old].rstrip() + ends[place] for place, ((mark, _), old) in enumerate(zip(choices, order))]
+    letters = {chr(ord("A") + old): chr(ord("A") + new) for new, old in enumerate(order)}
+    return before + "".join(moved) + after, [_renamed(answer, letters) for answer in answers]
+
+
+def _choices(question: str) -> tuple[str, list[tuple[str, str]], str]:
+    """What stands before the choices, (marker, text) of each, and what stands behind their last line."""
+    found = list(_MARKER.finditer(question))
+    letters = [match["in"] or match["bare"] for match in found]
+    if len(letters) < 2 or letters != [chr(ord("A") + place) for place in range(len(letters))]:
+        raise Unspeakable(f"no choices from A on stand in {question!r}")
+    end = question.find("\n", found[-1].end())
+    end = len(question) if end < 0 else end
+    bounds = [*(match.start() for match in found), end]
+    choices = [(match["mark"], question[match.end() : bound]) for match, bound in zip(found, bounds[1:])]
+    return question[: found[0].start()], choices, question[end:]
+
+
+def _renamed(answer: str, letters: dict[str, str]) -> str:
+    return _NAMED.sub(lambda match: letters.get(match["letter"], match["letter"]), answer)

@@ -1,0 +1,58 @@
+"""Choices change places, and what names them changes with them."""
+
+from itertools import permutations
+
+import pytest
+
+from kimivl.data.augment.geometry import Unspeakable
+from kimivl.data.augment.options import reordered
+
+LINES = "Which one?\nA. a cat\nB. a dog\nC. an owl\nAnswer with the letter."
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "order", "expected", "said"),
+    [
+        (LINES, "B", (2, 0, 1), "Which one?\nA. an owl\nB. a cat\nC. a dog\nAnswer with the letter.", "C"),
+        ("Which? (A) red (B) blue", "(A) red", (1, 0), "Which? (A) blue (B) red", "(B) red"),
+        ("Which?\nA) 1\nB) 2", "The answer is B.", (1, 0), "Which?\nA) 2\nB) 1", "The answer is A."),
+        (
+            "Which?\nA. cat\nB. dog",
+            "Not A, since A dog is seen: B.",
+            (1, 0),
+            "Which?\nA. dog\nB. cat",
+            "Not B, since A dog is seen: A.",
+        ),
+    ],
+)
+def test_letters_follow_their_choices(question, answer, order, expected, said):
+    assert reordered(question, [answer], order) == (expected, [said])
+
+
+def test_every_order_and_its_inverse_give_the_question_back():
+    for order in permutations(range(3)):
+        question, [answer] = reordered(LINES, ["C. an owl"], order)
+        assert answer[3:] == "an owl" and f"{answer[0]}. an owl" in question
+        inverse = [order.index(place) for place in range(3)]
+        assert reordered(question, [answer], inverse) == (LINES, ["C. an owl"])
+
+
+UNMOVED = [
+    "No choices here.",
+    "B. one\nC. two",
+    "A. only one",
+    "A. x\nB. all of the above",
+    "A. x\nB. both A and B",
+    "A. 红\nB. 以上都是",
+]
+
+
+@pytest.mark.parametrize("question", UNMOVED)
+def test_choices_that_cannot_change_places_are_refused(question):
+    with pytest.raises(Unspeakable):
+        reordered(question, ["A"], range(question.count(". ")))
+
+
+def test_an_order_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="no order of 3 choices"):
+        reordered(LINES, ["A"], (0, 0, 1))
