@@ -53,7 +53,7 @@ GROUPS = (
     Group("scenes", 9, shapes.SOURCES, shapes.build, ("pillow", "numpy")),
     Group("photos", 2, photos.SOURCES, photos.build, ("scikit-image", "scikit-learn", "pillow", "numpy")),
     Group("clips", 3, clips.SOURCES, clips.build, ("pillow", "numpy")),
-    Group("reason", 3, reason.SOURCES, reason.build, ("matplotlib", "pillow", "numpy")),
+    Group("reason", 4, reason.SOURCES, reason.build, ("matplotlib", "pillow", "numpy")),
 )
 
 
