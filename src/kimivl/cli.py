@@ -161,10 +161,11 @@ def _run(args: argparse.Namespace) -> None:
     recipe = load_recipe(args.recipe, args.words)  # before the slow imports: a typo shows at once
 
     from kimivl.eval.report import write_report
-    from kimivl.eval.summary import measure_run
+    from kimivl.eval.summary import check_questions, measure_run
     from kimivl.train.run import Run
 
     run = Run(recipe, args.runs / (args.name or recipe.name))
+    check_questions(recipe)
     run.train()
     measure_run(run)
     write_report(run)

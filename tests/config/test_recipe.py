@@ -183,6 +183,8 @@ FOLDER_NAME = "names a file or folder: use letters, digits, _ and -, with single
         (with_stage("joint", rope_theta=float("inf")), "stages.4.rope_theta: Input should be a finite number"),
         ({"caption_decoder": DECODER | {"rope_theta": 0}}, "caption_decoder.rope_theta: Input should be greater than 0"),
         (with_stage("vit", resolution=[{"at": 0, "patches": 0}]), "stages.2.resolution.0.patches: .*greater than 0"),
+        (with_stage("joint", augment={"nowhere": {"mirror": 0.5}}), "augment names nowhere, which the mixture does not"),
+        (with_stage("joint", augment={"text": {"mirror": 2}}), "augment.text.mirror: .*less than or equal to 1"),
         ({"name": "../nano"}, f"name: '../nano' {FOLDER_NAME}"),
         ({"name": ""}, f"name: '' {FOLDER_NAME}"),
         (with_stage("joint", name="joint/1"), f"stages.4.name: 'joint/1' {FOLDER_NAME}"),

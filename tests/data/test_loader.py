@@ -225,3 +225,28 @@ def test_held_out_packs_are_the_first_samples_in_file_order(write_documents, pro
 def test_held_out_packs_of_fewer_samples_than_asked_for_are_all_of_them(write_documents, processor):
     packs = held_out_packs(write_documents("docs", [2, 2]), processor, context=4, pack_tokens=8, limit=50)
     assert [pack.segments.lengths for pack in packs] == [[2, 2]]
+
+
+AUGMENT = {"captions": {"margin": 0.8, "scale": 1.3, "light": 0.5, "noise": 8}}
+
+
+def test_augmented_samples_look_another_way_in_every_epoch_and_the_same_after_a_stop(make_loader):
+    settings = {"mixture": {"captions": 1}, "augment": AUGMENT, "context": 64, "pack_tokens": 128, "pack_patches": 200}
+    whole = make_loader(**settings)
+    packs = [pack for step in range(10) for pack in whole.packs(step)]
+    seen: dict[str, list[int]] = {}
+    for pack in packs:
+        for name, (rows, columns) in zip(pack.sample_ids, pack.grids):
+            seen.setdefault(name, []).append(rows * columns)
+    assert any(len(set(sizes)) > 1 for sizes in seen.values())  # a margin that was drawn anew
+    assert contents(packs[:1]) != contents(make_loader(**settings | {"augment": {}}).packs(0))
+    first, second = make_loader(**settings), make_loader(**settings)
+    for step in range(4):
+        first.packs(step)
+    second.state = LoaderState(**json.loads(json.dumps(asdict(first.state))))
+    assert contents(second.packs(4)) == contents([packs[4]])
+
+
+def test_sources_that_are_not_augmented_stay_as_they_are(make_loader):
+    plain, other = make_loader({"docs": 1}), make_loader({"docs": 1, "captions": 0}, augment=AUGMENT)
+    assert contents(plain.packs(0)) == contents(other.packs(0))

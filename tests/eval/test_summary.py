@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kimivl.config.base import ConfigError
-from kimivl.eval.summary import at, measure_run, nested, recalls
+from kimivl.eval.summary import at, check_questions, measure_run, nested, recalls
 from kimivl.train.run import Run
 
 
@@ -53,6 +53,24 @@ def test_a_lost_part_alone_is_measured_again(summary, run, monkeypatch):
 def test_an_unfinished_run_is_not_measured(recipe, tmp_path):
     with pytest.raises(ConfigError, match="stage text of .* is not finished"):
         measure_run(Run(recipe, tmp_path / "nano"))
+
+
+def test_a_question_that_nothing_could_answer_shows_before_anything_trains(recipe, tmp_path):
+    evaluation = recipe.evaluation.model_copy(update={"benchmarks": ()})
+    asked = recipe.model_copy(update={"data": tmp_path, "evaluation": evaluation})
+    path = tmp_path / evaluation.thinking.source / f"{evaluation.thinking.split}.jsonl"
+    path.parent.mkdir()
+    with pytest.raises(FileNotFoundError, match=str(path)):
+        check_questions(asked)
+    record = {"id": "p1", "messages": [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": "red"}]}
+    path.write_text(json.dumps(record | {"meta": {"answer": "red"}}))
+    check_questions(asked)
+    path.write_text(json.dumps(record | {"meta": {"answer": "."}}))
+    with pytest.raises(ValueError, match="problem p1: the truth '.' is empty"):
+        check_questions(asked)
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"id p1.*a test record has its true answer"):
+        check_questions(asked)
 
 
 def test_dots_become_levels():

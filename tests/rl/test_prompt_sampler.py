@@ -34,6 +34,14 @@ def test_the_curriculum_opens_from_the_easiest():
         assert set(sampler.draw(iteration, opened)) == {f"p{place}" for place in range(opened)}
 
 
+@pytest.mark.parametrize(("iteration", "opened"), [(0, 2), (2, 4), (4, 6), (6, 8)])
+def test_what_is_not_open_yet_is_never_drawn(iteration, opened):
+    """The easiest quarter at first, all from the sixth iteration on; one problem at a time, by many seeds."""
+    rules = SamplingRules(easy_first=6)
+    drawn = {PromptSampler(EIGHT, rules, seed=seed).draw(iteration, 1)[0] for seed in range(200)}
+    assert drawn == {f"p{place}" for place in range(opened)}
+
+
 def test_what_was_solved_more_often_is_easier_whatever_its_label_says():
     sampler = PromptSampler(EIGHT, SamplingRules(easy_first=4, warm_up=4), seed=0, prior={"p7": 0.9, "p6": 0.8, "p0": 0.1})
     assert sampler.names == ["p7", "p6", "p1", "p2", "p3", "p4", "p5", "p0"] and set(sampler.draw(0, 2)) == {"p7", "p6"}

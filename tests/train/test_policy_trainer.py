@@ -154,6 +154,22 @@ def test_a_stopped_stage_goes_on_with_the_same_problems_and_draws(make_policy_tr
         assert torch.equal(value, resumed.engine.model.state_dict()[name]), name
 
 
+def test_an_optimizer_that_is_reset_forgets_what_earlier_iterations_taught_it(make_policy_trainer, snapshot):
+    """The same up to the end of the first iteration, and not behind it."""
+    kept, reset = (
+        make_policy_trainer(str(again), {"reset_optimizer": again, "max_tokens": 40}, context=160) for again in (False, True)
+    )
+    weights = []
+    for trainer in (kept, reset):
+        trainer.verifier = AnyEnding()
+        after = []
+        trainer.watch = lambda step, metrics, trainer=trainer, after=after: after.append(snapshot(trainer.engine.model)) or {}
+        trainer.run()
+        weights.append(after)
+    same = [all(torch.equal(one[name], other[name]) for name in one) for one, other in zip(*weights)]
+    assert same[0] and not same[1]
+
+
 def test_how_far_the_policy_moves_is_measured_behind_the_first_minibatch(make_policy_trainer):
     """The first one is its own reference: its zeros would make each figure half as large."""
     trainer = make_policy_trainer(steps=1, context=160, rl={"max_tokens": 40, "objective": {"tau": 0.2}})

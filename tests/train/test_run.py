@@ -115,6 +115,18 @@ def test_a_folder_of_another_recipe_is_refused_with_the_difference(make_recipe, 
     assert (tmp_path / "recipe.json").read_text() == text
 
 
+def test_a_finished_run_may_be_measured_in_another_way(finished, tmp_path):
+    """Choosing on a validation split and reporting the test must not train twice."""
+    shutil.copytree(finished.folder, tmp_path / "run")
+    before = times(tmp_path / "run" / "stages")
+    other = finished.recipe.evaluation.model_copy(update={"text_after": "text", "text_before": None})
+    assert other != finished.recipe.evaluation
+    recipe = finished.recipe.model_copy(update={"evaluation": other})
+    Run(recipe, tmp_path / "run").train()
+    assert times(tmp_path / "run" / "stages") == before
+    assert type(recipe).model_validate_json((tmp_path / "run" / "recipe.json").read_text()) == recipe
+
+
 def test_a_run_refuses_data_that_were_built_anew(make_recipe, make_stage, tmp_path):
     root = tmp_path / "data"
     root.mkdir()

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, model_validator
 
+from kimivl.config.augment import AugmentConfig
 from kimivl.config.base import AboveZero, Config, ConfigError, Name, parse
 from kimivl.config.evaluation import EvaluationConfig, HeldOutTextConfig
 from kimivl.config.model import ModelConfig, TextConfig, TextEncoderConfig, preset
@@ -34,7 +35,7 @@ OWN_KEYS = {
 NEEDED = ("steps", "context", "pack_tokens", "schedule")
 ALLOWED = {"average": {"name", "kind"}, "sample": {"name", "kind", "language", "vision", "context", "mixture"}}
 # What stages that learn from responses have no use for: a minibatch is as many packs as it needs, and the router's bias stays.
-IDLE = ("packs", "pack_patches", "resolution", "balance_rate")
+IDLE = ("packs", "pack_patches", "resolution", "augment", "balance_rate")
 
 
 class PhaseConfig(Config):
@@ -100,6 +101,7 @@ class StageConfig(Config):
     schedule_start: int = Field(default=0, ge=0)  # where in the schedule the first step stands, to continue an earlier stage's
     mixture: tuple[MixturePoint, ...] = ()
     resolution: tuple[ResolutionPoint, ...] = ()
+    augment: dict[str, AugmentConfig] = {}  # source → how its samples are changed at random
     optimizer: OptimizerConfig = OptimizerConfig()
     balance_rate: float = Field(default=1e-3, ge=0)  # u of Moonlight's rule; 0 leaves the router's bias alone
     rope_theta: AboveZero | None = None  # resets the RoPE base from this stage on
@@ -166,6 +168,8 @@ class StageConfig(Config):
                 raise ValueError(f"{key} points must rise, got {moments}")
         if any(not any(weight > 0 for weight in point.weights.values()) for point in self.mixture):
             raise ValueError("every mixture point needs a source with a weight above 0")
+        if unknown := sorted(set(self.augment) - set(self.sources)):
+            raise ValueError(f"augment names {', '.join(unknown)}, which the mixture does not")
         if self.rl and self.rl.max_tokens >= self.context:
             raise ValueError(f"rl.max_tokens {self.rl.max_tokens} leaves no room for a prompt in the context {self.context}")
         for key, first in self._late_starts().items():

@@ -8,11 +8,14 @@ What it is not: reading files (`source.py`) or rendering text and pictures (`pro
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from kimivl.config.recipe import StageConfig
+from kimivl.data.augment.sample import augmented
 from kimivl.data.batch import PackedBatch, Piece, pack
 from kimivl.data.mixture import Mixture, weights_at
 from kimivl.data.sample import Sample
-from kimivl.data.source import Source
+from kimivl.data.source import Source, key_of
 from kimivl.processor.processor import Encoded, Processor
 
 
@@ -69,8 +72,16 @@ class Loader:
         return pieces[part], part + 1 == len(pieces)
 
     def _encode(self, name: str, number: int, limit: int | None) -> list[Piece]:
-        sample = self.sources[name].nth(number, self.seed, self.stage.name)
+        sample = self._augmented(name, number, self.sources[name].nth(number, self.seed, self.stage.name))
         return cut(encode(sample, self.processor, limit), name, sample, self.stage.context)
+
+    def _augmented(self, name: str, number: int, sample: Sample) -> Sample:
+        """As it is seen in this epoch of its source."""
+        settings = self.stage.augment.get(name)
+        if settings is None:
+            return sample
+        key = key_of(self.seed, "augment", self.stage.name, name, sample.id, number // len(self.sources[name]))
+        return augmented(sample, settings, np.random.Generator(np.random.Philox(key=key))).sample
 
     def _advance(self, name: str, is_last_part: bool) -> None:
         if is_last_part:

@@ -19,6 +19,7 @@ from typing import Any
 
 from kimivl.config.base import ConfigError
 from kimivl.config.evaluation import ComparisonConfig, NeedleConfig, ThinkingConfig
+from kimivl.config.recipe import RecipeConfig
 from kimivl.config.rl import ScoreName
 from kimivl.engine.engine import Engine
 from kimivl.eval.benchmarks import evaluate_model
@@ -51,6 +52,26 @@ def measure_run(run: Run) -> Result:
         summary = run_facts(run) | _Measurements(run, lines).all()
     write_atomic(run.folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     return summary
+
+
+def check_questions(recipe: RecipeConfig) -> None:
+    """Reads all that will be asked at the end, so that a bad record does not show hours later.
+
+    Raises: FileNotFoundError naming a missing file, ValueError naming a record that asks nothing or whose truth nothing can meet.
+    """
+    settings = recipe.evaluation
+    for benchmark in settings.benchmarks:
+        load_items(recipe.data, benchmark.source, benchmark.split)
+    if settings.thinking:
+        asked = load_items(recipe.data, settings.thinking.source, settings.thinking.split)
+        with Verifier(thinking_score(recipe, settings.thinking)) as verifier:
+            verifier.check_truths({item.id: item.truth for item in asked})
+
+
+def thinking_score(recipe: RecipeConfig, settings: ThinkingConfig) -> ScoreName:
+    """Right is what reinforcement learning rewards."""
+    rewarded = recipe.stage(settings.rl).rl
+    return rewarded.score if rewarded else "exact"
 
 
 class _Measurements:
@@ -139,15 +160,10 @@ class _Measurements:
     def _thinking_inputs(self, stage: str, settings: ThinkingConfig) -> Result:
         problems = self.recipe.data / settings.source / f"{settings.split}.jsonl"
         inputs = {"model": fingerprint(self._model(stage)), "problems": fingerprint(problems), "dtype": str(self.run.dtype)}
-        return inputs | {"score": self._score_name(settings)}
+        return inputs | {"score": thinking_score(self.recipe, settings)}
 
     def _verifier(self, settings: ThinkingConfig) -> Verifier:
-        return Verifier(self._score_name(settings))
-
-    def _score_name(self, settings: ThinkingConfig) -> ScoreName:
-        """Right is what reinforcement learning rewards."""
-        rewarded = self.recipe.stage(settings.rl).rl
-        return rewarded.score if rewarded else "exact"
+        return Verifier(thinking_score(self.recipe, settings))
 
     def comparison(self, settings: ComparisonConfig) -> Result:
         trials = [self._trial(settings, kind, rate) for kind in KINDS for rate in settings.rates]

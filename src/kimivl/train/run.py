@@ -232,6 +232,7 @@ class Run:
         if not path.exists():
             return
         there = parse(RecipeConfig, read_json(path), str(path))  # keys that came later have their defaults
+        there = there.model_copy(update={"evaluation": self.recipe.evaluation})  # what is measured trains nothing
         if there != self.recipe:
             difference = _first_difference(there.model_dump_json(indent=1), self.recipe.model_dump_json(indent=1))
             raise ConfigError(f"{self.folder} holds a run of another recipe: {difference}. {ADVICE}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kimivl.data.augment.coordinates import converted, moved
-from kimivl.data.augment.geometry import Unspeakable, crop, mirror, resize, straight_turn, turn
+from kimivl.data.augment.geometry import Unspeakable, mirror, resize, straight_turn, turn, window
 
 SIZE = (200, 100)
 
@@ -93,4 +93,4 @@ def test_what_is_no_place_is_refused(text, kind, words):
 
 def test_a_place_that_a_crop_cuts_off_is_refused():
     with pytest.raises(Unspeakable, match="outside"):
-        moved("(0.1, 0.5)", "unit", crop(SIZE, (100, 0, 200, 100)))
+        moved("(0.1, 0.5)", "unit", window(SIZE, (100, 0, 200, 100)))

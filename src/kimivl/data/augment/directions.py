@@ -46,13 +46,19 @@ def redirected(text: str, warp: Warp) -> str:
     still = warp.keeps_frame and all(warp.direction(way) == way for way in DIRECTIONS)
     if still:
         return text
+    suspects = _ACROSS if _only_sideways(warp) else _ANY
     said, end = [], 0
     for match, phrase in _phrases(text):
         if phrase.of_frame and not warp.keeps_frame:
             raise Unspeakable(f"{match[0]!r} is a place of the frame, which the warp cuts or bends")
-        said += [_without_directions(text[end : match.start()]), phrase.say(match, warp)]
+        said += [_without(suspects, text[end : match.start()]), phrase.say(match, warp)]
         end = match.end()
-    return "".join([*said, _without_directions(text[end:])])
+    return "".join([*said, _without(suspects, text[end:])])
+
+
+def _only_sideways(warp: Warp) -> bool:
+    """Whether what is up stays up, and the frame a frame: a mirror."""
+    return warp.keeps_frame and warp.direction("up") == "up"
 
 
 def _phrases(text: str) -> Iterator[tuple[re.Match[str], Phrase]]:
@@ -67,8 +73,8 @@ def _phrases(text: str) -> Iterator[tuple[re.Match[str], Phrase]]:
         place = match.end()
 
 
-def _without_directions(text: str) -> str:
-    if found := _SUSPECTS.search(text):
+def _without(suspects: re.Pattern[str], text: str) -> str:
+    if found := suspects.search(text):
         raise Unspeakable(f"{found[0]!r} in {text.strip()!r} may be a direction, and stands in no phrase that can be said again")
     return text
 
@@ -168,8 +174,10 @@ PHRASES = (
     _phrase(r"(?P<way>[左右])(?=[边侧面方端半])", _named(_HAN), of_frame=True),
     _phrase(r"(?P<way>[上下])(?=[边侧方端])", _named(_HAN), of_frame=True),
 )
-_SUSPECTS = re.compile(
-    r"\b(?:left|right|top|bottom|upper|lower|up|down|above|below|under|over|beneath|upside|north|south|east|west|horizontal|vertical"
-    r"|row|column|portrait|landscape)(?:s|ly|ward|wards|ern|most)?\b|[左右东西南北横竖]|第.[行列]",
-    re.IGNORECASE,
+_SIDEWAYS = "left|right|east|west|column"
+_UPRIGHT = (
+    "top|bottom|upper|lower|up|down|above|below|under|over|beneath|upside|north|south|horizontal|vertical|row|portrait|landscape"
 )
+_ENDING = "(?:s|ly|ward|wards|ern|most)?"
+_ACROSS = re.compile(rf"\b(?:{_SIDEWAYS}){_ENDING}\b|[左右东西]|第.列", re.IGNORECASE)
+_ANY = re.compile(rf"\b(?:{_SIDEWAYS}|{_UPRIGHT}){_ENDING}\b|[左右东西南北横竖]|第.[行列]", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""Where things go when a picture is mirrored, turned, cropped, resized or seen askew.
+"""Where things go when a picture is mirrored, turned, framed anew, resized or seen askew.
 
 What it is: `Warp`, a map of the plane with the sizes of the pictures before and after. Pictures, points, boxes, polygons and
 directions pass through the same one, so that what is said about a picture stays true of the warped picture.
@@ -109,13 +109,13 @@ class Warp:
         return float(np.linalg.det(self.array)) * float(np.sign(self.array[2, 2])) < 0
 
     def picture(self, picture: Image.Image, ground: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
-        """The warped picture; `ground` is what lies around the old one. Mirrors, straight turns and crops move whole pixels.
+        """The warped picture; `ground` is what lies around the old one. Mirrors, straight turns and windows move whole pixels.
 
         Raises: ValueError for a picture of another size.
         """
         if picture.size != self.before:
             raise ValueError(f"this warp is of pictures of {self.before}, not of {picture.size}")
-        exact = self._moved_as_it_is(picture)
+        exact = self._moved_as_it_is(picture, ground)
         if exact is not None:
             return exact
         back = np.linalg.inv(self.array)
@@ -124,15 +124,15 @@ class Warp:
             self.after, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BICUBIC, fillcolor=ground
         )
 
-    def _moved_as_it_is(self, picture: Image.Image) -> Image.Image | None:
+    def _moved_as_it_is(self, picture: Image.Image, ground: tuple[int, int, int]) -> Image.Image | None:
         for candidate, method in _straight(self.before).items():
             if candidate.after == self.after and np.allclose(candidate.array, self.array / self.array[2, 2], atol=1e-9):
                 return picture.transpose(method) if method is not None else picture.copy()
         shift = -self.array[:2, 2]
         if np.array_equal(self.array, np.array([[1, 0, -shift[0]], [0, 1, -shift[1]], [0, 0, 1]])) and (shift % 1 == 0).all():
-            left, top = int(shift[0]), int(shift[1])
-            if left >= 0 and top >= 0 and left + self.after[0] <= self.before[0] and top + self.after[1] <= self.before[1]:
-                return picture.crop((left, top, left + self.after[0], top + self.after[1]))
+            seen = Image.new("RGB", self.after, ground)
+            seen.paste(picture.convert("RGB"), (-int(shift[0]), -int(shift[1])))
+            return seen
         return None
 
 
@@ -160,19 +160,17 @@ def straight_turn(size: Size, degrees: int) -> Warp:
 
 
 def turn(size: Size, degrees: float) -> Warp:
-    """Turned clockwise around the middle; the picture keeps its size, and its corners leave it."""
+    """Turned clockwise around the middle, on a ground so large that nothing is cut off."""
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    x, y = size[0] / 2, size[1] / 2
-    return _warp(
-        np.array([[cosine, -sine, x - cosine * x + sine * y], [sine, cosine, y - sine * x - cosine * y], [0, 0, 1]]), size, size
-    )
+    (width, height), spread = size, np.abs([[cosine, sine], [sine, cosine]])
+    after = [math.ceil(round(side, 6)) for side in (spread @ size).tolist()]
+    x, y = after[0] / 2 - cosine * width / 2 + sine * height / 2, after[1] / 2 - sine * width / 2 - cosine * height / 2
+    return _warp(np.array([[cosine, -sine, x], [sine, cosine, y], [0, 0, 1]]), size, (after[0], after[1]))
 
 
-def crop(size: Size, box: tuple[int, int, int, int]) -> Warp:
-    """What lies in the box of whole pixels. Raises: ValueError for a box that is not within the picture."""
+def window(size: Size, box: tuple[int, int, int, int]) -> Warp:
+    """What lies in the box of whole pixels; it may reach beyond the picture. Raises: ValueError for an empty box."""
     left, top, right, bottom = box
-    if not (0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]):
-        raise ValueError(f"the box {box} does not lie in a picture of {size}")
     return _warp(np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]]), size, (right - left, bottom - top))
 
 

@@ -36,6 +36,14 @@ def reordered(question: str, answers: Sequence[str], order: Sequence[int]) -> tu
     return before + "".join(moved) + after, [_renamed(answer, letters) for answer in answers]
 
 
+def choice_count(question: str) -> int:
+    """How many choices a question has; 0 if it has none."""
+    try:
+        return len(_choices(question)[1])
+    except Unspeakable:
+        return 0
+
+
 def _choices(question: str) -> tuple[str, list[tuple[str, str]], str]:
     """What stands before the choices, (marker, text) of each, and what stands behind their last line."""
     found = list(_MARKER.finditer(question))
