@@ -152,6 +152,10 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("words", nargs="*", metavar="key.path=value", help="replaces a value of the recipe")
     parser.add_argument("--name", help="name of the run (default: the recipe's name)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N",
+        help="threads that decode pictures ahead; the result does not depend on it (default: 0, which suits two cores)",
+    )  # fmt: skip
     parser.set_defaults(when_stopped=RESUMES)
 
 
@@ -164,7 +168,7 @@ def _run(args: argparse.Namespace) -> None:
     from kimivl.eval.summary import check_questions, measure_run
     from kimivl.train.run import Run
 
-    run = Run(recipe, args.runs / (args.name or recipe.name))
+    run = Run(recipe, args.runs / (args.name or recipe.name), args.workers)
     check_questions(recipe)
     run.train()
     measure_run(run)

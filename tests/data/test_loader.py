@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from kimivl.data.batch import PackedBatch
-from kimivl.data.loader import Loader, LoaderState, cut, encode, held_out_packs, patch_limit
+from kimivl.data.loader import Loader, held_out_packs, pieces_of
+from kimivl.data.plan import PlanState, cut, outline, patch_limit
 from kimivl.data.source import Source
 from kimivl.processor.image import ImageError
 
@@ -38,9 +39,9 @@ def sources(write, write_documents, paint) -> dict[str, Source]:
 def make_loader(sources, root, processor, make_stage):
     """A loader over freshly opened files, as another process would open them."""
 
-    def make_loader(mixture=MOVING, seed=0, **changes) -> Loader:
+    def make_loader(mixture=MOVING, seed=0, rank=0, ranks=1, workers=0, **changes) -> Loader:
         stage = make_stage(mixture, **changes)
-        return Loader(stage, {name: Source(root, name) for name in stage.sources}, processor, seed)
+        return Loader(stage, {name: Source(root, name) for name in stage.sources}, processor, seed, rank, ranks, workers)
 
     return make_loader
 
@@ -87,7 +88,7 @@ def test_a_stream_goes_on_from_its_state_with_the_same_packs(make_loader, broken
     for step in range(broken_after):
         assert contents(first.packs(step)) == expected[step]
     second = make_loader(**settings)
-    second.state = LoaderState(**json.loads(json.dumps(asdict(first.state))))
+    second.state = PlanState(**json.loads(json.dumps(asdict(first.state))))
     assert [contents(second.packs(step)) for step in range(broken_after, 10)] == expected[broken_after:]
 
 
@@ -150,7 +151,7 @@ def test_a_picture_above_the_patch_budget_is_an_error_that_names_the_sample(writ
 def test_a_document_is_cut_at_the_context_and_its_labels_cross_the_cut(write, processor):
     """8 bytes and [EOS] are 8 predictions: 3 + 3 + 2. The last token of a part predicts the first one of the next."""
     source = write("docs", [{"content": "abcdefgh"}])
-    parts = cut(encode(source[0], processor), "docs", source[0], context=3)
+    parts = pieces_of(source[0], "docs", processor, 3)
     a = ord("a")
     assert [part.ids.tolist() for part in parts] == [[a, a + 1, a + 2], [a + 3, a + 4, a + 5], [a + 6, a + 7]]
     assert [part.labels.tolist() for part in parts] == [[a + 1, a + 2, a + 3], [a + 4, a + 5, a + 6], [a + 7, EOS]]
@@ -161,13 +162,13 @@ def test_a_document_is_cut_at_the_context_and_its_labels_cross_the_cut(write, pr
 @pytest.mark.parametrize(("length", "parts"), [(1, [1]), (4, [4]), (5, [4, 1]), (8, [4, 4])])
 def test_a_document_that_just_fits_is_not_cut(write, processor, length, parts):
     source = write("docs", [{"content": "x" * length}])
-    assert [len(part.ids) for part in cut(encode(source[0], processor), "docs", source[0], context=4)] == parts
+    assert [len(part.ids) for part in pieces_of(source[0], "docs", processor, 4)] == parts
 
 
 def test_a_picture_with_its_caption_by_hand(write, paint, processor):
     """8 × 8 pixels are 2 × 2 patches, one token. Learned: the special tokens but the placeholder, and the text."""
     source = write("captions", [{"content": [paint("captions", "1.png", (8, 8), 255), {"type": "text", "text": "ox"}]}])
-    (piece,) = cut(encode(source[0], processor), "captions", source[0], context=99)
+    (piece,) = pieces_of(source[0], "captions", processor, 99)
     image = list(b"image")
     assert piece.ids.tolist() == [MEDIA_START, *image, MEDIA_CONTENT, MEDIA_PAD, MEDIA_END, *b"ox"]
     assert piece.labels.tolist() == [*image, MEDIA_CONTENT, MEDIA_PAD, MEDIA_END, *b"ox", EOS]
@@ -180,7 +181,7 @@ def test_what_must_not_be_cut_is_an_error_that_names_the_sample(write, paint, pr
     chat = {"messages": [{"role": "user", "content": "x" * 50}]}
     document = {"content": [paint("long", "1.png", (8, 8)), {"type": "text", "text": "x" * 50}]}
     source = write("long", [chat if kind == "chat" else document])
-    sample, encoded = source[0], encode(source[0], processor)
+    sample, encoded = source[0], outline(source[0], processor)
     longest = len(encoded.ids) - 1  # every token but the last is an input
     assert len(cut(encoded, "long", sample, longest)) == 1
     words = f"sample long-0 has {longest} tokens, above the context of {longest - 1}: shorten it or raise the context"
@@ -243,10 +244,96 @@ def test_augmented_samples_look_another_way_in_every_epoch_and_the_same_after_a_
     first, second = make_loader(**settings), make_loader(**settings)
     for step in range(4):
         first.packs(step)
-    second.state = LoaderState(**json.loads(json.dumps(asdict(first.state))))
+    second.state = PlanState(**json.loads(json.dumps(asdict(first.state))))
     assert contents(second.packs(4)) == contents([packs[4]])
 
 
 def test_sources_that_are_not_augmented_stay_as_they_are(make_loader):
     plain, other = make_loader({"docs": 1}), make_loader({"docs": 1, "captions": 0}, augment=AUGMENT)
     assert contents(plain.packs(0)) == contents(other.packs(0))
+
+
+SETTINGS = {"packs": 3, "resolution": RISING, "pack_tokens": 50, "augment": AUGMENT, "pack_patches": 100, "context": 48}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_threads_that_decode_ahead_change_nothing_and_the_state_is_that_of_what_was_handed_out(make_loader, workers):
+    plain, ahead = make_loader(**SETTINGS), make_loader(workers=workers, **SETTINGS)
+    for step in range(10):
+        assert contents(ahead.packs(step)) == contents(plain.packs(step)) and ahead.state == plain.state
+
+
+def test_ranks_share_the_packs_of_a_step_and_their_states_are_equal(make_loader):
+    whole = make_loader(**SETTINGS)
+    for ranks in (2, 3, 4):  # also more ranks than packs
+        loaders = [make_loader(rank=rank, ranks=ranks, **SETTINGS) for rank in range(ranks)]
+        whole.state = PlanState()
+        for step in range(4):
+            expected, shared = contents(whole.packs(step)), [contents(loader.packs(step)) for loader in loaders]
+            for number, pack in enumerate(expected):
+                assert shared[number % ranks][number // ranks] == pack
+            assert all(loader.state == whole.state for loader in loaders)
+
+
+def test_a_run_that_stops_five_times_and_changes_ranks_threads_and_look_ahead_never_changes_its_packs(make_loader):
+    """Each part of the run begins with the state that the one before wrote as JSON; twice it stops right after going on."""
+    settings = SETTINGS | {"look_ahead": 2}
+    whole = make_loader(**settings)
+    expected = [contents(whole.packs(step)) for step in range(10)]
+    state = PlanState()
+    for start, stop, ranks, workers in ((0, 2, 1, 0), (2, 3, 4, 3), (3, 3, 2, 1), (3, 4, 2, 1), (4, 9, 3, 0), (9, 10, 1, 2)):
+        loaders = [make_loader(rank=rank, ranks=ranks, workers=workers, **settings) for rank in range(ranks)]
+        for loader in loaders:
+            loader.state = PlanState(**json.loads(json.dumps(asdict(state))))
+        for step in range(start, stop):
+            shared = [contents(loader.packs(step)) for loader in loaders]
+            assert [shared[number % ranks][number // ranks] for number in range(3)] == expected[step]
+        [state] = {json.dumps(asdict(loader.state)): loader.state for loader in loaders}.values()
+    assert state.digest == whole.state.digest
+
+
+def test_the_digest_tells_samples_tokens_and_changes_of_pictures_apart(make_loader):
+    def digest(**changes):
+        loader = make_loader(**SETTINGS | changes)
+        loader.packs(0)
+        return loader.state.digest
+
+    same = {digest(), digest(workers=2)}
+    others = {digest(seed=1), digest(augment={"captions": {"noise": 9}}), digest(context=47), digest(look_ahead=1)}
+    assert len(same) == 1 and len(others) == 4 and not same & others
+
+
+@pytest.mark.parametrize("look_ahead", [0, 1, 4])
+def test_what_does_not_fit_waits_for_the_next_pack_and_nothing_is_lost(make_loader, look_ahead):
+    """Every part of every document comes once an epoch; with a longer line the packs are fuller."""
+    loader = make_loader(mixture={"docs": 1}, pack_tokens=80, steps=60, look_ahead=look_ahead)
+    batches = [batch for step in range(60) for batch in loader.packs(step)]
+    seen: dict[str, int] = {}
+    for batch in batches:
+        for name in batch.sample_ids:
+            seen[name] = seen.get(name, 0) + 1
+    parts = {f"docs-{number}": -(-length // 32) for number, length in enumerate(LENGTHS)}
+    epochs = [seen[name] / count for name, count in parts.items()]
+    assert len(loader.state.waiting) <= look_ahead and max(epochs) - min(epochs) <= 1.2
+
+
+def test_packs_are_fuller_the_longer_the_line_that_waits(make_loader):
+    used = []
+    for look_ahead in (0, 1, 4, 12):
+        loader = make_loader(mixture={"docs": 1}, pack_tokens=100, steps=60, look_ahead=look_ahead)
+        lengths = [len(batch.ids_T) for step in range(60) for batch in loader.packs(step)]
+        used.append(sum(lengths) / (100 * len(lengths)))
+    assert used == sorted(used) and used[0] < 0.93 and used[-1] > 0.95
+
+
+@pytest.mark.parametrize("wrong", [{"rank": 2, "ranks": 2}, {"rank": -1}, {"workers": -1}])
+def test_ranks_and_threads_that_cannot_be_are_refused(make_loader, wrong):
+    with pytest.raises(ValueError, match="a loader is one of its ranks and has 0 or more threads"):
+        make_loader(**wrong)
+
+
+def test_a_step_out_of_turn_is_refused(make_loader):
+    loader = make_loader(workers=2, **SETTINGS)
+    loader.packs(0)
+    with pytest.raises(ValueError, match="step 1 comes next, step 3 was asked for"):
+        loader.packs(3)

@@ -16,7 +16,8 @@ from PIL import Image
 from kimivl.config.base import parse
 from kimivl.config.recipe import RecipeConfig
 from kimivl.data.batch import PackedBatch
-from kimivl.data.loader import Loader, LoaderState
+from kimivl.data.loader import Loader
+from kimivl.data.plan import PlanState
 from kimivl.processor.processor import Processor
 from kimivl.processor.thoughts import CLOSE, OPEN
 from kimivl.train.run import Run
@@ -153,7 +154,7 @@ class Given:
     """A loader that gives the same packs in every step."""
 
     def __init__(self, given: list[PackedBatch]):
-        self.given, self.state = given, LoaderState()
+        self.given, self.state = given, PlanState()
 
     def packs(self, step: int) -> list[PackedBatch]:
         return self.given

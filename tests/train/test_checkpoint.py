@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from kimivl.data.loader import LoaderState
+from kimivl.data.plan import PlanState
 from kimivl.model.layout import CheckpointError
 from kimivl.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from kimivl.train.metrics import read_metrics
 from kimivl.train.run import Run
 from kimivl.train.trainer import Trainer
 
-PROGRESS = Progress(7, 1.5, asdict(LoaderState({"text": 3}, {"text": 1}, {"text": 0.1, "captions": -1e-17})))
+PROGRESS = Progress(7, 1.5, asdict(PlanState({"text": 3}, {"text": 1}, {"text": 0.1, "captions": -1e-17})))
 
 
 @pytest.fixture

@@ -26,6 +26,9 @@ def test_a_resumed_run_repeats_and_loses_no_step(tmp_path, resumed_at):
     """The first process wrote steps 0 … 4 and had its last checkpoint before step `resumed_at`."""
     path = tmp_path / "metrics.jsonl"
     write_steps(path, 0, range(5))
+    again = MetricsFile(path, resumed_at)
+    again.close()
+    assert list(again.dropped) == list(range(resumed_at, 5)) and all(line["step"] == step for step, line in again.dropped.items())
     write_steps(path, resumed_at, range(resumed_at, 8))
     assert [line["step"] for line in read_metrics(path)] == list(range(8))
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kimivl.data.loader import encode
+from kimivl.data.plan import outline
 from kimivl.data.source import Source
 from kimivl.engine.engine import Engine
 from kimivl.rl.problems import Problems
@@ -54,7 +54,7 @@ def test_the_records_are_read_in_the_tokens_that_the_model_read_and_wrote(make_s
     for row in range(len(source)):
         sample = source[row]
         response = groups[sample.id].responses[sample.meta["sampled"]["sample"]]
-        encoded, prompt = encode(sample, processor), sampling.problems.prompt(sample.id)
+        encoded, prompt = processor.filled(outline(sample, processor)), sampling.problems.prompt(sample.id)
         assert encoded.ids.tolist() == [*prompt.ids.tolist(), *response.ids]
         assert (
             encoded.supervised[len(prompt.ids) :].all() and (encoded.patches == prompt.patches).all() and len(encoded.grids) == 1
@@ -79,7 +79,7 @@ def test_earlier_answers_of_a_chat_are_read_and_not_learned(make_sampling, tmp_p
     sampling = make_sampling(data=tmp_path / "chats", samples=64)
     sampling.run()
     sample, processor = Source(tmp_path, "tries")[0], sampling.problems.processor
-    encoded = encode(sample, processor)
+    encoded = outline(sample, processor)
     learned = processor.tokenizer.decode(encoded.ids[encoded.supervised].tolist())
     assert "first" not in learned and sample.parts[-1].text in learned
     assert "first" in processor.tokenizer.decode(encoded.ids.tolist())

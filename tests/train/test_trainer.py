@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from kimivl.data.batch import Piece, pack
-from kimivl.data.loader import cut, encode
+from kimivl.data.loader import pieces_of
 from kimivl.data.source import Source
 from kimivl.model.moe import Router
+from kimivl.train.checkpoint import CheckpointError
 from kimivl.train.metrics import read_metrics
 
 LANGUAGE, VISION, PROJECTOR = "language_model.", "vision_tower.", "multi_modal_projector."
@@ -18,7 +19,7 @@ LANGUAGE, VISION, PROJECTOR = "language_model.", "vision_tower.", "multi_modal_p
 
 def pieces(data, processor, source: str, rows: range) -> list[Piece]:
     opened = Source(data, source)
-    return [piece for row in rows for piece in cut(encode(opened[row], processor), source, opened[row], 96)]
+    return [piece for row in rows for piece in pieces_of(opened[row], source, processor, 96)]
 
 
 def metrics(trainer) -> list[dict]:
@@ -262,6 +263,22 @@ def test_a_stopped_stage_ends_as_if_it_had_never_stopped(make_trainer, tmp_path,
     assert found == expected
     assert not moved(whole.task.model.state_dict(), second.task.model.state_dict())
     assert not moved(whole.optimizer.state_dict_by_name(), second.optimizer.state_dict_by_name())
+
+
+def test_a_step_that_is_made_again_with_other_data_is_refused(make_trainer, tmp_path):
+    """Stopped in step 3 with a checkpoint before step 2: step 2 is made again, and its line tells what it read at first."""
+    settings = {"folder": tmp_path / "stage", "steps": 5, "checkpoint_every": 2}
+    with pytest.raises(ZeroDivisionError):
+        make_trainer("text", watch=lambda step, values: {} if step < 3 else 1 / 0, **settings).run()
+    path = tmp_path / "stage" / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1, 2] and len({line["data_digest"] for line in lines}) == 3
+    path.write_text("".join(json.dumps(line | ({"data_digest": "00"} if line["step"] == 2 else {})) + "\n" for line in lines))
+    for _ in range(2):  # the second try does not go on either
+        with pytest.raises(CheckpointError, match="stage text, step 2: it reads other data than before the run was interrupted"):
+            make_trainer("text", **settings).run()
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert make_trainer("text", **settings).run().step == 5
 
 
 def test_the_seconds_of_a_stage_are_those_of_all_its_processes(make_trainer):

@@ -35,7 +35,7 @@ OWN_KEYS = {
 NEEDED = ("steps", "context", "pack_tokens", "schedule")
 ALLOWED = {"average": {"name", "kind"}, "sample": {"name", "kind", "language", "vision", "context", "mixture"}}
 # What stages that learn from responses have no use for: a minibatch is as many packs as it needs, and the router's bias stays.
-IDLE = ("packs", "pack_patches", "resolution", "augment", "balance_rate")
+IDLE = ("packs", "pack_patches", "resolution", "augment", "look_ahead", "balance_rate")
 
 
 class PhaseConfig(Config):
@@ -103,6 +103,7 @@ class StageConfig(Config):
     resolution: tuple[ResolutionPoint, ...] = ()
     augment: dict[str, AugmentConfig] = {}  # source → how its samples are changed at random
     optimizer: OptimizerConfig = OptimizerConfig()
+    look_ahead: int = Field(default=0, ge=0)  # samples that may go before one that does not fit a pack any more
     balance_rate: float = Field(default=1e-3, ge=0)  # u of Moonlight's rule; 0 leaves the router's bias alone
     rope_theta: AboveZero | None = None  # resets the RoPE base from this stage on
     checkpoint_every: int = Field(default=200, gt=0)

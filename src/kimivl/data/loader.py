@@ -1,134 +1,103 @@
-"""From a recipe's mixture to the packs of each step, exactly resumable.
+"""The packs of each step as arrays, exactly resumable, with pictures decoded in threads ahead of time.
 
-What it is: an endless, deterministic stream. `LoaderState` is its whole memory: one credit and one count per source;
-the packs that follow are a function of it, the seed and the step alone.
-What it is not: reading files (`source.py`) or rendering text and pictures (`processor/`).
+What it is: `Loader`, which has the packs planned (`plan.py`) and fills them. What a pack holds is decided by the plan alone:
+ranks share the packs of a step, and neither their number nor that of the threads changes a sample's place.
+What it is not: the choice of samples or their packing.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-import numpy as np
+import copy
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from kimivl.config.recipe import StageConfig
-from kimivl.data.augment.sample import augmented
 from kimivl.data.batch import PackedBatch, Piece, pack
-from kimivl.data.mixture import Mixture, weights_at
+from kimivl.data.plan import Planned, Planner, PlanState, cut, outline
 from kimivl.data.sample import Sample
-from kimivl.data.source import Source, key_of
-from kimivl.processor.processor import Encoded, Processor
+from kimivl.data.source import Source
+from kimivl.processor.processor import Processor
 
 
-@dataclass
-class LoaderState:
-    """Where the stream stands: samples drawn, parts of the current long document handed out, and credit, per source."""
+@dataclass(frozen=True)
+class _Step:
+    """A planned step, and where the plan stands behind it."""
 
-    drawn: dict[str, int] = field(default_factory=dict)
-    parts_used: dict[str, int] = field(default_factory=dict)
-    credits: dict[str, float] = field(default_factory=dict)
+    number: int
+    packs: list[Future[PackedBatch]]
+    state: PlanState
 
 
 class Loader:
     """The packs of a stage.
 
     Args:
-        sources: by name; all that the stage's mixture names.
-        seed: of the run; with the stage's name it decides the order of each source.
+        sources, seed: as of `Planner`.
+        rank, ranks: of a step's packs this rank has those numbered rank, rank + ranks, …
+        workers: threads that decode pictures while earlier packs are used; 0 decodes when a pack is asked for.
+    Raises: ValueError for a rank that is none of the ranks, and for less than no thread.
+    Attributes:
+        state: what a checkpoint keeps; that of the last step that was handed out, the same on all ranks.
     """
 
-    def __init__(self, stage: StageConfig, sources: Mapping[str, Source], processor: Processor, seed: int):
-        self.stage, self.sources, self.processor, self.seed = stage, sources, processor, seed
-        self.state = LoaderState()
-        self._last_encoded: dict[str, tuple[tuple[int, int | None], list[Piece]]] = {}  # per source: (sample, limit) → its pieces
+    def __init__(
+        self, stage: StageConfig, sources: Mapping[str, Source], processor: Processor, seed: int, rank: int = 0, ranks: int = 1,
+        workers: int = 0,
+    ):  # fmt: skip
+        if not 0 <= rank < ranks or workers < 0:
+            raise ValueError(f"a loader is one of its ranks and has 0 or more threads: rank {rank} of {ranks}, {workers} workers")
+        self.stage, self.processor, self.rank, self.ranks, self.workers = stage, processor, rank, ranks, workers
+        self.planner = Planner(stage, sources, processor, seed)
+        self._state = PlanState()
+        self._planned: deque[_Step] = deque()
+        self._threads = ThreadPoolExecutor(workers, "decode") if workers else None
+
+    @property
+    def state(self) -> PlanState:
+        return self._state
+
+    @state.setter
+    def state(self, state: PlanState) -> None:
+        """Goes on from there; what was planned ahead is forgotten."""
+        self._state, self.planner.state = state, copy.deepcopy(state)
+        self._planned.clear()
 
     def packs(self, step: int) -> list[PackedBatch]:
-        """The packs of step `step`; steps must be asked for in order, from the one that `state` belongs to."""
-        progress = step / self.stage.steps
-        return [self._next_pack(progress) for _ in range(self.stage.packs)]
+        """This rank's packs of step `step`; steps must be asked for in order, from the one that `state` belongs to.
 
-    def _next_pack(self, progress: float) -> PackedBatch:
-        weights = weights_at(self.stage.mixture, progress)
-        mixture = Mixture(self.state.credits)
-        pieces: list[Piece] = []
-        tokens = patches = 0
-        while True:
-            name = mixture.next_source(weights)
-            piece, is_last_part = self._peek(name, progress)
-            tokens, patches = tokens + len(piece.ids), patches + len(piece.patches)
-            if pieces and (tokens > self.stage.pack_tokens or patches > self.stage.pack_patches):
-                self.state.credits = mixture.credits
-                return pack(pieces)
-            self._check_budget(piece)
-            pieces.append(piece)
-            mixture.settle(name, len(piece.ids), weights)
-            self._advance(name, is_last_part)
+        Raises: ValueError naming a sample that fits no pack; ImageError naming a picture that cannot be used.
+        """
+        if self._planned and self._planned[0].number != step:
+            raise ValueError(f"step {self._planned[0].number} comes next, step {step} was asked for: set the state of that step")
+        first = self._planned[-1].number + 1 if self._planned else step
+        last = max(step, min(step + self.workers, self.stage.steps - 1))
+        self._planned.extend(self._plan(number) for number in range(first, last + 1))
+        ready = self._planned.popleft()
+        packs = [future.result() for future in ready.packs]
+        self._state = ready.state
+        return packs
 
-    def _peek(self, name: str, progress: float) -> tuple[Piece, bool]:
-        """The source's next piece, not yet taken, and whether its sample ends with it."""
-        key = (self.state.drawn.get(name, 0), patch_limit(self.stage, progress))
-        if self._last_encoded.get(name, (None,))[0] != key:
-            self._last_encoded[name] = (key, self._encode(name, *key))
-        pieces, part = self._last_encoded[name][1], self.state.parts_used.get(name, 0)
-        return pieces[part], part + 1 == len(pieces)
+    def _plan(self, step: int) -> _Step:
+        packs = [self.planner.next_pack(step / self.stage.steps) for _ in range(self.stage.packs)]
+        futures = [self._filling(planned) for planned in packs[self.rank :: self.ranks]]
+        return _Step(step, futures, copy.deepcopy(self.planner.state))
 
-    def _encode(self, name: str, number: int, limit: int | None) -> list[Piece]:
-        sample = self._augmented(name, number, self.sources[name].nth(number, self.seed, self.stage.name))
-        return cut(encode(sample, self.processor, limit), name, sample, self.stage.context)
-
-    def _augmented(self, name: str, number: int, sample: Sample) -> Sample:
-        """As it is seen in this epoch of its source."""
-        settings = self.stage.augment.get(name)
-        if settings is None:
-            return sample
-        key = key_of(self.seed, "augment", self.stage.name, name, sample.id, number // len(self.sources[name]))
-        return augmented(sample, settings, np.random.Generator(np.random.Philox(key=key))).sample
-
-    def _advance(self, name: str, is_last_part: bool) -> None:
-        if is_last_part:
-            self.state.drawn[name] = self.state.drawn.get(name, 0) + 1
-        self.state.parts_used[name] = 0 if is_last_part else self.state.parts_used.get(name, 0) + 1
-
-    def _check_budget(self, piece: Piece) -> None:
-        if len(piece.patches) > self.stage.pack_patches:
-            raise ValueError(
-                f"sample {piece.sample_id} has {len(piece.patches)} patches but stage {self.stage.name} packs at most "
-                f"{self.stage.pack_patches}: raise pack_patches, or limit the resolution"
-            )
+    def _filling(self, planned: Sequence[Planned]) -> Future[PackedBatch]:
+        if self._threads:
+            return self._threads.submit(fill, planned, self.processor)
+        future: Future[PackedBatch] = Future()
+        future.set_result(fill(planned, self.processor))
+        return future
 
 
-def patch_limit(stage: StageConfig, progress: float) -> int | None:
-    """The progressive resolution's limit on an image's patches at a moment of the stage; None without one."""
-    limits = [point.patches for point in stage.resolution if point.at <= progress]
-    return limits[-1] if limits else None
+def fill(planned: Sequence[Planned], processor: Processor) -> PackedBatch:
+    """The arrays of a pack: a function of its plan alone."""
+    return pack([piece.filled(processor) for piece in planned])
 
 
-def encode(sample: Sample, processor: Processor, limit: int | None = None) -> Encoded:
-    """Renders a sample, whichever form it has."""
-    if sample.is_chat:
-        return processor.encode_chat(sample.messages, limit=limit)
-    return processor.encode_document(sample.content, limit=limit)
-
-
-def cut(encoded: Encoded, source: str, sample: Sample, context: int) -> list[Piece]:
-    """Shifts labels and cuts a long text document into parts of at most `context` tokens.
-
-    Raises: ValueError for a chat or a document with pictures that is longer: cutting would separate text and pictures; and for
-        a document without text.
-    """
-    ids, labels, supervised = encoded.ids[:-1], encoded.ids[1:], encoded.supervised[1:]
-    if not len(ids):
-        raise ValueError(f"sample {sample.id} of {source} is an empty document: give it text, or remove it")
-    if len(ids) > context and (sample.is_chat or len(encoded.grids)):
-        raise ValueError(
-            f"sample {sample.id} has {len(ids)} tokens, above the context of {context}: shorten it or raise the context"
-        )
-    return [
-        Piece(
-            source, sample.id, ids[start : start + context], labels[start : start + context],
-            supervised[start : start + context], encoded.patches, encoded.grids,
-        )
-        for start in range(0, len(ids), context)
-    ]  # fmt: skip
+def pieces_of(sample: Sample, source: str, processor: Processor, context: int) -> list[Piece]:
+    """One sample as it is, or the parts of a long document. Raises: ValueError as of `cut`, ImageError naming a picture."""
+    return [piece.filled(processor) for piece in cut(outline(sample, processor), source, sample, context)]
 
 
 def held_out_packs(source: Source, processor: Processor, context: int, pack_tokens: int, limit: int) -> list[PackedBatch]:
@@ -138,7 +107,7 @@ def held_out_packs(source: Source, processor: Processor, context: int, pack_toke
     tokens = 0
     for row in range(min(limit, len(source))):
         sample = source[row]
-        for piece in cut(encode(sample, processor), source.name, sample, context):
+        for piece in pieces_of(sample, source.name, processor, context):
             if pieces and tokens + len(piece.ids) > pack_tokens:
                 packs.append(pack(pieces))
                 pieces, tokens = [], 0

@@ -19,6 +19,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from kimivl.processor.messages import ImagePart
+
 MAX_PIXELS = 89_478_485  # a small file can claim a huge picture; the size in its header is checked before decoding
 PROGRAM_FORMATS = {"EPS"}  # Pillow would run Ghostscript on them
 MAX_PATCHES_A_SIDE = 512  # the official processor refuses pictures that reach it: the rotary table of MoonViT ends there
@@ -45,6 +47,41 @@ def load_rgb(source: ImageSource) -> Image.Image:
         return _decoded(source, name)
     with open_image(source) as image:
         return _decoded(image, name)
+
+
+def upright_size(source: ImageSource) -> Size:
+    """(W, H) of what `load_rgb` gives, from the header alone. Errors: ImageError, as far as the header shows."""
+    name = image_name(source)
+    if isinstance(source, Image.Image):
+        return guarded(lambda: _turned(source, source.getexif().get(ORIENTATION, 1)), name)
+    with open_image(source) as image:
+        return guarded(lambda: _turned(image, _orientation(image, Path(source))), name)
+
+
+def _turned(image: Image.Image, orientation: int) -> Size:
+    """Pillow turns TIFF files itself, and their size is upright before."""
+    return image.size[::-1] if 5 <= orientation <= 8 and image.format != "TIFF" else image.size
+
+
+def _orientation(image: Image.Image, path: Path) -> int:
+    """As EXIF or XMP tell it. Pillow decodes a whole PNG to look for them behind the pixels: only where something is there."""
+    if image.format == "PNG" and not _tells_something_behind_its_pixels(path):
+        return int(Image.Image.getexif(image).get(ORIENTATION, 1))
+    return int(image.getexif().get(ORIENTATION, 1))
+
+
+def _tells_something_behind_its_pixels(png: Path) -> bool:
+    """Whether a PNG file has EXIF or text chunks behind the first of its pixels."""
+    with png.open("rb") as file:
+        file.seek(8)  # its signature
+        pixels = False
+        while len(head := file.read(8)) == 8:
+            length, kind = int.from_bytes(head[:4], "big"), head[4:]
+            if pixels and kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+                return True
+            pixels = pixels or kind == b"IDAT"
+            file.seek(length + 4, 1)  # its data and checksum
+    return False
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -179,11 +216,19 @@ class ImageProcessor:
         Errors: ImageError naming the picture: unreadable, or 512 patches or more along a side.
         """
         picture = load_rgb(image)
+        grid = self._named_grid(image, picture.size, limit)
+        return self._patches(np.asarray(_shrunk(picture, self.resized(picture.size, limit))), grid), grid
+
+    def grid_of(self, part: ImagePart, limit: int | None = None) -> Grid:
+        """Patch rows and columns of a part's picture, changes included, from its header. Errors: as of a call."""
+        size = upright_size(part.image)
+        return self._named_grid(part.image, part.change.size(size) if part.change else size, limit)
+
+    def _named_grid(self, image: ImageSource, size: Size, limit: int | None) -> Grid:
         try:
-            size, grid = self.resized(picture.size, limit), self.grid(picture.size, limit)
+            return self.grid(size, limit)
         except ValueError as error:
             raise ImageError(f"{image_name(image)}: {error}") from None
-        return self._patches(np.asarray(_shrunk(picture, size)), grid), grid
 
     def shrunk(self, image: ImageSource, limit: int) -> Image.Image:
         """The upright picture, shrunk to a budget of `limit` patches if it is above. Errors: ImageError."""

@@ -10,7 +10,7 @@ Facts: the record form is described in `docs/`; roles are those of the Kimi chat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from PIL import Image
 
@@ -32,11 +32,22 @@ class TextPart:
     ids: tuple[int, ...] | None = None
 
 
+class PictureChange(Protocol):
+    """What is done to a picture after it was decoded; its size is known before."""
+
+    def size(self, before: tuple[int, int]) -> tuple[int, int]:
+        """(W, H) of the changed picture."""
+
+    def picture(self, picture: Image.Image) -> Image.Image:
+        """The changed picture."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """One picture: the path of a file, or a PIL image (decoded or still lazy)."""
+    """One picture: the path of a file, or a PIL image (decoded or still lazy), and how it is changed, if it is."""
 
     image: Path | Image.Image
+    change: PictureChange | None = None
 
 
 Part = TextPart | ImagePart

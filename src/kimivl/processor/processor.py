@@ -19,7 +19,7 @@ import numpy as np
 from kimivl.config.base import read_json
 from kimivl.config.model import ModelConfig
 from kimivl.processor.chat import CHAT_TEMPLATE, SUPERVISED, Provenance, Rendered, render_chat, render_document
-from kimivl.processor.image import ImageProcessor
+from kimivl.processor.image import ImageProcessor, ImageSource, load_rgb
 from kimivl.processor.messages import ImagePart, Message, Part
 from kimivl.processor.thoughts import forget_thoughts
 from kimivl.processor.tokenizer import Tokenizer
@@ -40,11 +40,27 @@ _IS_SUPERVISED = np.array([kind in SUPERVISED for kind in Provenance])
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """One sample as arrays. T tokens, P patches of all N images one after another.
+class Outline:
+    """One sample before its pictures are decoded: all that packing needs to know. T tokens, N images.
 
     `supervised` says whether a token is a target of the language model; the shift by one is the batch's business.
     """
+
+    ids: np.ndarray  # int64 [T]
+    supervised: np.ndarray  # bool [T]
+    provenance: np.ndarray  # uint8 [T], values of `Provenance`
+    grids: np.ndarray  # int64 [N, 2], (h, w) of each image
+    pictures: tuple[ImagePart, ...]
+
+    @property
+    def patches(self) -> int:
+        """P, of all images."""
+        return int(self.grids.prod(1).sum())
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sample as arrays: an `Outline` with the patches of all N images, one after another."""
 
     ids: np.ndarray  # int64 [T]
     supervised: np.ndarray  # bool [T]
@@ -68,28 +84,44 @@ class Processor:
             limit: patch budget of each image for this call, in place of the configured `in_token_limit`.
         Errors: ValueError for an empty conversation, ImageError naming a picture that cannot be used.
         """
-        messages = forget_thoughts(messages)
-        return self._encode(
-            (part for message in messages for part in message.parts),
-            lambda image_tokens: render_chat(messages, self.tokenizer, image_tokens, add_generation_prompt),
-            limit,
-        )
+        return self.filled(self.outline_chat(messages, add_generation_prompt, limit), limit)
 
     def encode_document(self, parts: Sequence[Part], limit: int | None = None) -> Encoded:
         """A text or an interleaved document; `limit` and errors as in `encode_chat`."""
-        return self._encode(parts, lambda image_tokens: render_document(parts, self.tokenizer, image_tokens), limit)
+        return self.filled(self.outline_document(parts, limit), limit)
 
-    def _encode(self, parts: Iterable[Part], render: Callable[[list[int]], Rendered], limit: int | None) -> Encoded:
-        images = [self.image_processor(part.image, limit) for part in parts if isinstance(part, ImagePart)]
-        rendered = render([self.image_processor.tokens(grid) for _, grid in images])
-        provenance = np.array(rendered.provenance, np.uint8)
+    def outline_chat(self, messages: Sequence[Message], add_generation_prompt: bool = False, limit: int | None = None) -> Outline:
+        """What `encode_chat` makes of a conversation, without its patches: only headers of pictures are read."""
+        messages = forget_thoughts(messages)
+        parts = (part for message in messages for part in message.parts)
+        return self._outline(
+            parts, lambda image_tokens: render_chat(messages, self.tokenizer, image_tokens, add_generation_prompt), limit
+        )
+
+    def outline_document(self, parts: Sequence[Part], limit: int | None = None) -> Outline:
+        """The same of a document."""
+        return self._outline(parts, lambda image_tokens: render_document(parts, self.tokenizer, image_tokens), limit)
+
+    def filled(self, outline: Outline, limit: int | None = None) -> Encoded:
+        """With its pictures decoded. `limit` as it was for the outline. Errors: ImageError naming a picture."""
         p = self.image_processor.patch_size
+        patches = [self.image_processor(_changed(part), limit)[0] for part in outline.pictures]
         return Encoded(
+            outline.ids, outline.supervised, outline.provenance,
+            np.concatenate(patches or [np.zeros((0, 3, p, p), np.float32)]), outline.grids,
+        )  # fmt: skip
+
+    def _outline(self, parts: Iterable[Part], render: Callable[[list[int]], Rendered], limit: int | None) -> Outline:
+        pictures = tuple(part for part in parts if isinstance(part, ImagePart))
+        grids = [self.image_processor.grid_of(part, limit) for part in pictures]
+        rendered = render([self.image_processor.tokens(grid) for grid in grids])
+        provenance = np.array(rendered.provenance, np.uint8)
+        return Outline(
             ids=np.array(rendered.ids, np.int64),
             supervised=_IS_SUPERVISED[provenance],
             provenance=provenance,
-            patches=np.concatenate([patches for patches, _ in images] or [np.zeros((0, 3, p, p), np.float32)]),
-            grids=np.array([grid for _, grid in images], np.int64).reshape(-1, 2),
+            grids=np.array(grids, np.int64).reshape(-1, 2),
+            pictures=pictures,
         )
 
     def misfit(self, config: ModelConfig) -> str | None:
@@ -125,6 +157,10 @@ class Processor:
         _write_json(directory / IMAGE_FILE, _image_config(self.image_processor))
         _write_json(directory / TOKENIZER_FILE, _tokenizer_config(self.tokenizer))
         (directory / TEMPLATE_FILE).write_text(CHAT_TEMPLATE, encoding="utf-8")
+
+
+def _changed(part: ImagePart) -> ImageSource:
+    return part.image if part.change is None else part.change.picture(load_rgb(part.image))
 
 
 def _cutting(size: int, merge: tuple[int, int]) -> str:

@@ -5,7 +5,7 @@ What it is not: what a step does (`trainer.py`, `policy_trainer.py`, `preference
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from torch import nn
 
 from kimivl.config.recipe import StageConfig
 from kimivl.optim.muon import MuonAdamW
-from kimivl.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from kimivl.train.checkpoint import CheckpointError, Progress, load_checkpoint, save_checkpoint
 from kimivl.train.metrics import MetricsFile
 
 Watch = Callable[[int, dict[str, Any]], dict[str, Any]]  # (step, its metrics) → further metrics
@@ -51,8 +51,8 @@ class Steps(Protocol):
 def train(trainer: Steps) -> Progress:
     """Trains up to the stage's last step, from the checkpoint if there is one.
 
-    Raises: OSError naming a file that cannot be written; CheckpointError for a checkpoint of another model; whatever a step
-        raises. The last checkpoint stays.
+    Raises: OSError naming a file that cannot be written; CheckpointError for a checkpoint of another model, and where a step that
+        is made again reads other data than before the interruption; whatever a step raises. The last checkpoint stays.
     """
     checkpoint, stage, started = trainer.folder / "checkpoint", trainer.stage, time.perf_counter()
     progress = load_checkpoint(checkpoint, trainer.model, trainer.optimizer) or Progress(0, 0.0, trainer.state())
@@ -64,6 +64,7 @@ def train(trainer: Steps) -> Progress:
             opened.callback(file.close)
         while progress.step < stage.steps:
             metrics, *others = trainer.step(progress.step)
+            _check_same_data(files[0], {"step": progress.step, **metrics}, stage)
             metrics |= trainer.watch(progress.step, metrics)
             for file, values in zip(files, (metrics, *others), strict=True):
                 file.write({"step": progress.step, **values})
@@ -73,3 +74,16 @@ def train(trainer: Steps) -> Progress:
             if progress.step % stage.checkpoint_every == 0 or progress.step == stage.steps:
                 save_checkpoint(checkpoint, trainer.model, trainer.optimizer, progress)
     return progress
+
+
+def _check_same_data(file: MetricsFile, now: Mapping[str, Any], stage: StageConfig) -> None:
+    """A step that is made again must have read the same as before the interruption."""
+    before = file.dropped.get(now["step"], {})
+    digests = before.get("data_digest"), now.get("data_digest")
+    if None in digests or digests[0] == digests[1]:
+        return
+    file.write(before)  # the next try must see it too
+    raise CheckpointError(
+        f"stage {stage.name}, step {now['step']}: it reads other data than before the run was interrupted, so a source has "
+        "changed since; restore it, or choose another --name"
+    )

@@ -17,11 +17,14 @@ class MetricsFile:
 
     Args:
         first_step: lines of this and later steps, written by a run that was interrupted after its last checkpoint, are dropped.
+    Attributes:
+        dropped: those lines by their steps, which are made again.
     """
 
     def __init__(self, path: Path, first_step: int):
-        kept = [line for line in read_metrics(path) if line["step"] < first_step] if path.exists() else []
-        write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
+        lines = read_metrics(path) if path.exists() else []
+        self.dropped = {int(line["step"]): line for line in lines if line["step"] >= first_step}
+        write_atomic(path, "".join(json.dumps(line) + "\n" for line in lines if line["step"] < first_step))
         self.path, self._file = path, path.open("a")
 
     def write(self, values: Mapping[str, Any]) -> None:

@@ -50,11 +50,13 @@ from kimivl.train.vocabulary import prepare_processor
 class Run:
     """One run of a recipe in `folder`.
 
+    Args:
+        workers: threads that decode pictures ahead; what a run gives does not depend on it.
     Raises: ConfigError if the folder holds a run of another recipe, or on another build of the data.
     """
 
-    def __init__(self, recipe: RecipeConfig, folder: Path):
-        self.recipe, self.folder = recipe, folder
+    def __init__(self, recipe: RecipeConfig, folder: Path, workers: int = 0):
+        self.recipe, self.folder, self.workers = recipe, folder, workers
         self.stages_folder = folder / "stages"
         self.dtype = compute_dtype(recipe.dtype)
         self.builder = Builder(recipe, self.stages_folder, self.dtype)
@@ -96,7 +98,7 @@ class Run:
     def _train_stage(self, stage: StageConfig, processor: Processor) -> None:
         folder = self.stages_folder / stage.name
         task = self.task(stage, processor)
-        loader = Loader(stage, self.sources(stage), processor, self.recipe.seed)
+        loader = Loader(stage, self.sources(stage), processor, self.recipe.seed, workers=self.workers)
         held_out, every = self._held_out_text(stage, processor)
         with _progress_bar() as bar:
             line = bar.add_task(stage.name, total=stage.steps, note="")

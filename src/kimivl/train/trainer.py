@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from kimivl.config.recipe import OptimizerConfig, StageConfig
 from kimivl.data.batch import PackedBatch
-from kimivl.data.loader import Loader, LoaderState
+from kimivl.data.loader import Loader
+from kimivl.data.plan import PlanState
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.model.moe import Router, update_balance_bias
 from kimivl.optim.groups import all_adamw, param_specs
@@ -56,7 +57,7 @@ class Trainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes on from what `state` gave."""
-        self.loader.state = LoaderState(**state)
+        self.loader.state = PlanState(**state)
 
     def step(self, step: int) -> tuple[dict[str, Any]]:
         """One update."""
@@ -64,7 +65,8 @@ class Trainer:
         packs = self.loader.packs(step)
         metrics = self._update(step, packs)
         tokens, patches = sum(len(pack.ids_T) for pack in packs), sum(len(pack.patches_P) for pack in packs)
-        return (metrics | {"tokens": tokens, "patches": patches, "seconds": time.perf_counter() - start},)
+        read = {"tokens": tokens, "patches": patches, "data_digest": self.loader.state.digest}
+        return (metrics | read | {"seconds": time.perf_counter() - start},)
 
     def _update(self, step: int, packs: list[PackedBatch]) -> dict[str, Any]:
         self.optimizer.zero_grad(set_to_none=True)

@@ -29,9 +29,9 @@ def texts(one: Sample) -> list[str]:
     return [part.text for part in one.parts if isinstance(part, TextPart)]
 
 
-def picture(one: Sample) -> Image.Image:
-    [part] = one.images
-    return part.image
+def picture(one: Sample, place: int = 0) -> Image.Image:
+    part = one.images[place]
+    return part.change.picture(part.image) if part.change else part.image
 
 
 def middle_of_red(image: Image.Image) -> np.ndarray:
@@ -88,8 +88,8 @@ def test_pictures_of_a_pair_are_lit_and_not_moved():
         "user", (ImagePart(Image.new("RGB", (20, 20), "gray")), ImagePart(Image.new("RGB", (30, 20), "gray")), TextPart("Same?"))
     )
     after = augmented(Sample("s", (pair, Message("assistant", (TextPart("No."),)))), ALL, rng_for(0, "x"))
-    assert after.warp is None and [part.image.size for part in after.sample.images] == [(20, 20), (30, 20)]
-    assert after.sample.images[0].image.getpixel((3, 3)) != (128, 128, 128)
+    assert after.warp is None and [picture(after.sample, n).size for n in (0, 1)] == [(20, 20), (30, 20)]
+    assert picture(after.sample).getpixel((3, 3)) != (128, 128, 128)
 
 
 def test_choices_change_places_with_their_answer():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kimivl.data.batch import Piece, pack
-from kimivl.data.loader import Loader, cut, encode
+from kimivl.data.loader import Loader, pieces_of
 from kimivl.data.source import Source
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.processor.chat import Provenance
@@ -33,7 +33,7 @@ def pieces(data, processor):
 
     def pieces(source: str, rows: range) -> list[Piece]:
         opened = Source(data, source)
-        return [piece for row in rows for piece in cut(encode(opened[row], processor), source, opened[row], 96)]
+        return [piece for row in rows for piece in pieces_of(opened[row], source, processor, 96)]
 
     return pieces
 
@@ -160,7 +160,7 @@ def test_fine_tuning_learns_only_answers_and_special_tokens(make_recipe, make_st
 def test_weights_follow_the_provenance_of_the_token_to_be_predicted(data, processor):
     source = Source(data, "colors")
     encoded = processor.encode_chat(source[0].messages)
-    batch = pack(cut(encoded, "colors", source[0], 96))
+    batch = pack(pieces_of(source[0], "colors", processor, 96))
     learned = (encoded.provenance == Provenance.ANSWER) | ((encoded.ids >= 256) & (encoded.ids != MEDIA_PAD))
     assert batch.weights_T.tolist() == learned[1:].astype(float).tolist()
     assert batch.labels_T.tolist() == encoded.ids[1:].tolist() and batch.ids_T.tolist() == encoded.ids[:-1].tolist()

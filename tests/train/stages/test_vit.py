@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kimivl.data.batch import PackedBatch, pack
-from kimivl.data.loader import cut, encode
+from kimivl.data.loader import pieces_of
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source
 from kimivl.model.coca import CoCa
@@ -31,7 +31,7 @@ def model(make_recipe, make_stage, tmp_path) -> CoCa:
 
 def captions(data, processor, rows: list[int]) -> PackedBatch:
     source = Source(data, "captions")
-    return pack([piece for row in rows for piece in cut(encode(source[row], processor), "captions", source[row], 64)])
+    return pack([piece for row in rows for piece in pieces_of(source[row], "captions", processor, 64)])
 
 
 def batch_of(*segments: list[int]) -> PackedBatch:
@@ -128,7 +128,7 @@ def test_gradients_reach_both_ends_of_the_comparison_and_the_decoder(model, data
 
 def test_a_document_without_a_picture_is_refused(model, processor):
     sample = Sample("plain-1", content=(TextPart("no picture"),))
-    batch = pack(cut(encode(sample, processor), "plain", sample, 64))
+    batch = pack(pieces_of(sample, "plain", processor, 64))
     with pytest.raises(ValueError, match="plain-1 has 0 images"):
         vit_task(model, processor.tokenizer).pack_loss(batch, StepTotals(1.0, 1, sequences=1))
 
@@ -136,6 +136,6 @@ def test_a_document_without_a_picture_is_refused(model, processor):
 def test_text_in_front_of_a_picture_is_not_its_caption(data, processor):
     image = Source(data, "captions")[0].images[0]
     sample = Sample("a", content=(TextPart("before"), ImagePart(image.image), TextPart("ox")))
-    batch = pack(cut(encode(sample, processor), "a", sample, 64))
+    batch = pack(pieces_of(sample, "a", processor, 64))
     end = processor.tokenizer.special("<|media_end|>")
     assert caption_texts(batch, end, processor.tokenizer.eos_id, 3).tolist() == [[ord("o"), ord("x"), 257]]

@@ -34,7 +34,7 @@ from kimivl.data.augment.geometry import (
 )
 from kimivl.data.augment.options import choice_count, reordered
 from kimivl.data.sample import Sample
-from kimivl.processor.image import load_rgb
+from kimivl.processor.image import upright_size
 from kimivl.processor.messages import ImagePart, Message, Part, TextPart
 
 SMALLEST = 16  # pixels of a side, below which a picture is not shrunk
@@ -51,8 +51,35 @@ Move = Callable[[Size], Warp]
 
 
 @dataclass(frozen=True)
+class Change:
+    """What is done to one picture. `light`: shares by which contrast and brightness change. `key`: of the noise."""
+
+    warp: Warp | None
+    light: tuple[float, float]
+    noise: float
+    key: int
+
+    def size(self, before: Size) -> Size:
+        """(W, H) of the changed picture."""
+        return self.warp.after if self.warp else before
+
+    def picture(self, picture: Image.Image) -> Image.Image:
+        """The changed picture."""
+        picture = self.warp.picture(picture) if self.warp else picture
+        if not any(self.light) and not self.noise:
+            return picture
+        values = (np.asarray(picture, np.float32) - 128) * np.float32(1 + self.light[0]) + np.float32(128 + 127.5 * self.light[1])
+        if self.noise:
+            rng = np.random.Generator(np.random.Philox(self.key))
+            values = values + rng.standard_normal(values.shape, np.float32) * np.float32(self.noise)
+        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+@dataclass(frozen=True)
 class Augmented:
-    """`warp`: what its picture went through, None if nothing moved. `refused`: why a stronger one was given up, or ""."""
+    """`sample`: its pictures carry their changes, which are made when they are decoded. `warp`: what its picture goes through,
+    None if nothing moves. `refused`: why a stronger one was given up, or "".
+    """
 
     sample: Sample
     warp: Warp | None
@@ -60,22 +87,22 @@ class Augmented:
 
 
 def augmented(sample: Sample, settings: AugmentConfig, rng: np.random.Generator) -> Augmented:
-    """The sample as it is seen this time.
+    """The sample as it is seen this time. Of pictures only headers are read.
 
     Args:
         rng: of this sample in this epoch; always used equally often, so that what is refused changes no later draw.
     Raises: ValueError naming a sample whose meta says something else than it may; ImageError for a picture that cannot be read.
     """
     turning, gentle = _moves(settings, rng)
-    light, noise_key, order = rng.uniform(-settings.light, settings.light, 2), int(rng.integers(2**63)), rng.random(9)
-    kind = _kind(sample)
-    pictures = [load_rgb(part.image) for part in sample.images] if sample.meta.get("augment", True) else []
+    contrast, brightness = rng.uniform(-settings.light, settings.light, 2).tolist()
+    key, order = int(rng.integers(2**63)), rng.random(9)
+    kind, images = _kind(sample), sample.images if sample.meta.get("augment", True) else []
     warp, refused = None, ""
-    if len(pictures) == 1:  # places in a text about several pictures do not say in which one they lie
-        sample, warp, refused = _warped(sample, pictures[0].size, kind, turning, gentle)
-        pictures = [warp.picture(pictures[0])] if warp else pictures
-    changed = [_lit(picture, light, settings.noise, noise_key + place) for place, picture in enumerate(pictures)]
-    sample = _with_pictures(sample, changed) if changed else sample
+    if len(images) == 1:  # places in a text about several pictures do not say in which one they lie
+        sample, warp, refused = _warped(sample, upright_size(images[0].image), kind, turning, gentle)
+    if images and (warp or settings.light or settings.noise):
+        changes = [Change(warp, (contrast, brightness), settings.noise, key + place) for place in range(len(images))]
+        sample = _with_changes(sample, changes)
     if order[0] < settings.reorder:
         sample = _with_choices_reordered(sample, order[1:])
     return Augmented(sample, warp, refused)
@@ -153,11 +180,11 @@ def _with_texts(sample: Sample, say: Callable[[TextPart], TextPart]) -> Sample:
     return replace(sample, messages=messages, content=parts(sample.content))
 
 
-def _with_pictures(sample: Sample, pictures: Sequence[Image.Image]) -> Sample:
-    left = iter(pictures)
+def _with_changes(sample: Sample, changes: Sequence[Change]) -> Sample:
+    left = iter(changes)
 
     def parts(of: Sequence[Part]) -> tuple[Part, ...]:
-        return tuple(ImagePart(next(left)) if isinstance(part, ImagePart) else part for part in of)
+        return tuple(replace(part, change=next(left)) if isinstance(part, ImagePart) else part for part in of)
 
     messages = tuple(Message(message.role, parts(message.parts)) for message in sample.messages)
     return replace(sample, messages=messages, content=parts(sample.content))
@@ -184,13 +211,3 @@ def _tilted(size: Size, inwards: np.ndarray) -> Warp:
 def _scaled(size: Size, factor: float) -> Warp:
     width, height = (max(math.ceil(side * factor), min(side, SMALLEST)) for side in size)
     return resize(size, (width, height))
-
-
-def _lit(picture: Image.Image, light: np.ndarray, noise: float, key: int) -> Image.Image:
-    if not light.any() and not noise:
-        return picture
-    values = np.asarray(picture, np.float32)
-    values = (values - 128) * np.float32(1 + light[0]) + 128 + np.float32(255 * light[1] / 2)
-    if noise:
-        values = values + np.random.Generator(np.random.Philox(key)).standard_normal(values.shape, np.float32) * np.float32(noise)
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
