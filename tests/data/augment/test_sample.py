@@ -112,3 +112,5 @@ def test_tokens_that_are_given_are_never_said_anew():
 def test_an_unknown_kind_of_coordinates_is_refused():
     with pytest.raises(ValueError, match="sample s: meta.coordinates is one of unit, thousand, pixel, got 'percent'"):
         augmented(sample("Which?", coordinates="percent"), ALL, rng_for(0, "x"))
+    with pytest.raises(ValueError, match="sample s: meta.augment is true or false, got 'no'"):
+        augmented(sample("Which?", augment="no"), ALL, rng_for(0, "x"))

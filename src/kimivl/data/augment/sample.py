@@ -12,13 +12,12 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from kimivl.config.augment import AugmentConfig
-from kimivl.data.augment.coordinates import moved
+from kimivl.data.augment.coordinates import WHOLE, Kind, moved
 from kimivl.data.augment.directions import redirected
 from kimivl.data.augment.geometry import (
     Size,
@@ -38,7 +37,7 @@ from kimivl.processor.image import upright_size
 from kimivl.processor.messages import ImagePart, Message, Part, TextPart
 
 SMALLEST = 16  # pixels of a side, below which a picture is not shrunk
-KINDS = ("unit", "thousand", "pixel")
+KINDS = (*WHOLE, "pixel")
 
 # A mirror would turn these round: writing, faces of clocks, maps, hands.
 _ONE_WAY_ROUND = re.compile(
@@ -96,7 +95,7 @@ def augmented(sample: Sample, settings: AugmentConfig, rng: np.random.Generator)
     turning, gentle = _moves(settings, rng)
     contrast, brightness = rng.uniform(-settings.light, settings.light, 2).tolist()
     key, order = int(rng.integers(2**63)), rng.random(9)
-    kind, images = _kind(sample), sample.images if sample.meta.get("augment", True) else []
+    kind, images = _kind(sample), sample.images if _may_change(sample) else []
     warp, refused = None, ""
     if len(images) == 1:  # places in a text about several pictures do not say in which one they lie
         sample, warp, refused = _warped(sample, upright_size(images[0].image), kind, turning, gentle)
@@ -124,7 +123,7 @@ def _moves(settings: AugmentConfig, rng: np.random.Generator) -> tuple[list[Move
 
 
 def _warped(
-    sample: Sample, size: Size, kind: str | None, turning: Sequence[Move], gentle: Sequence[Move]
+    sample: Sample, size: Size, kind: Kind | None, turning: Sequence[Move], gentle: Sequence[Move]
 ) -> tuple[Sample, Warp | None, str]:
     """The sample under the strongest of the drawn warps that its texts allow."""
     refused = ""
@@ -141,12 +140,12 @@ def _warped(
     return sample, None, refused
 
 
-def _said_of(sample: Sample, kind: str | None, warp: Warp) -> Sample:
+def _said_of(sample: Sample, kind: Kind | None, warp: Warp) -> Sample:
     def said(part: TextPart) -> TextPart:
         text = part.text
         if warp.mirrors and (found := _ONE_WAY_ROUND.search(text)):
             raise Unspeakable(f"{found[0]!r}: what the picture shows may not be mirrored")
-        text = redirected(moved(text, kind, warp) if kind else text, warp)  # type: ignore[arg-type]
+        text = redirected(moved(text, kind, warp) if kind else text, warp)
         if text != part.text and part.ids is not None:
             raise Unspeakable("the text is to be learned in just these tokens")
         return replace(part, text=text)
@@ -190,11 +189,18 @@ def _with_changes(sample: Sample, changes: Sequence[Change]) -> Sample:
     return replace(sample, messages=messages, content=parts(sample.content))
 
 
-def _kind(sample: Sample) -> Any:
-    kind = sample.meta.get("coordinates")
+def _kind(sample: Sample) -> Kind | None:
+    kind: Kind | None = sample.meta.get("coordinates")
     if kind is not None and kind not in KINDS:
         raise ValueError(f"sample {sample.id}: meta.coordinates is one of {', '.join(KINDS)}, got {kind!r}")
     return kind
+
+
+def _may_change(sample: Sample) -> bool:
+    may = sample.meta.get("augment", True)
+    if not isinstance(may, bool):
+        raise ValueError(f"sample {sample.id}: meta.augment is true or false, got {may!r}")
+    return may
 
 
 def _framed(size: Size, margins: np.ndarray) -> Warp:

@@ -1,0 +1,1 @@
+"""Reading originals from where they are stored, politely."""
