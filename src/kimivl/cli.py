@@ -112,6 +112,31 @@ def _add_data(commands: Any) -> None:
     think.add_argument("--json", action="store_true", help="print the counts as one JSON object and no progress")
     think.set_defaults(when_stopped=RESUMES)
 
+    convert = _command(
+        kinds, "convert", _data_convert,
+        "make a source of rows as OpenAI (messages), ShareGPT and LLaVA (conversations) or OBELICS (texts, images) have them",
+        "  kimivl data convert llava.json data/mine/llava/train.jsonl --images /data/coco\n"
+        "Then name it in a recipe: data: data/mine, mixture: [{weights: {llava: 1}}].",
+    )  # fmt: skip
+    convert.add_argument("rows", type=Path, metavar="ROWS", help="a JSONL file, or a JSON file with a list")
+    convert.add_argument("out", type=Path, metavar="OUT.jsonl", help="<data>/<source>/<split>.jsonl, where a recipe finds it")
+    convert.add_argument(
+        "--images", type=Path, metavar="DIR", help="what paths of pictures are relative to (default: ROWS' folder)"
+    )
+    convert.add_argument("--form", help="messages, conversations or interleaved (default: what each row's keys say)")
+    convert.add_argument("--json", action="store_true", help="print the counts as one JSON object")
+
+
+def _data_convert(args: argparse.Namespace) -> None:
+    from kimivl.data.convert.files import convert
+
+    counts = convert(args.rows, args.out, args.images, args.form)
+    if args.json:
+        print(json.dumps(counts))
+        return
+    print(", ".join(f"{count} {what}" for what, count in counts.items()))
+    print(f"source: {args.out}")
+
 
 def _data_build_nano(args: argparse.Namespace) -> None:
     from kimivl.curate.nano import build_nano

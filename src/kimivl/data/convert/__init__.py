@@ -1,0 +1,1 @@
+"""Records in the forms that others use, as records of ours."""
