@@ -263,8 +263,8 @@ def test_ctrl_c_ends_a_single_answer_with_130(model_folder):
 
 
 class FakeRun:
-    def __init__(self, recipe, folder):
-        self.recipe, self.folder = recipe, folder
+    def __init__(self, recipe, folder, workers=0):
+        self.recipe, self.folder, self.workers = recipe, folder, workers
 
     def train(self):
         sys.modules["kimivl.train.run"].calls.append(("train", self))
@@ -281,7 +281,7 @@ def calls(monkeypatch) -> list[tuple]:
     score = {"easy": {"score": 0.5, "low": 0.4, "high": 0.6, "items": 10}}
     modules = {
         "kimivl.train.run": {"Run": FakeRun, "calls": calls},
-        "kimivl.eval.summary": {"measure_run": record("measure")},
+        "kimivl.eval.summary": {"check_questions": record("check"), "measure_run": record("measure")},
         "kimivl.eval.report": {"write_report": record("report")},
         "kimivl.eval.benchmarks": {"evaluate_model": record("evaluate", score)},
         "kimivl.curate.nano": {"build_nano": record("build", {"sources": {"a": 1}})},
@@ -297,9 +297,9 @@ NANO = str(ROOT / "recipes" / "nano" / "recipe.yaml")
 
 def test_run_trains_measures_and_reports_in_this_order(calls, capsys):
     assert main(["run", NANO, "--name", "other", "seed=7", "stages.text.steps=3"]) == 0
-    assert [name for name, _ in calls] == ["train", "measure", "report"]
-    assert len({id(run) for _, run in calls}) == 1
-    run = calls[0][1]
+    assert [name for name, _ in calls] == ["check", "train", "measure", "report"]
+    assert len({id(run) for _, run in calls[1:]}) == 1 and calls[0][1] == calls[1][1].recipe
+    run = calls[1][1]
     assert (run.folder, run.recipe.seed, run.recipe.stage("text").steps) == (Path("runs/other"), 7, 3)
     assert "runs/other/report/index.html" in capsys.readouterr().out
 
@@ -311,7 +311,7 @@ def test_an_interrupted_run_says_how_to_go_on(calls, monkeypatch, capsys):
     monkeypatch.setattr(FakeRun, "train", interrupted)
     assert main(["run", NANO]) == 130
     assert capsys.readouterr().err == "\nstopped; run the same command again to resume\n"
-    assert calls == []
+    assert [name for name, _ in calls] == ["check"]
 
 
 @pytest.mark.parametrize(
