@@ -57,6 +57,7 @@ def test_ways_to_choose(text):
         "B. but A could be",
         "B. or perhaps A instead",
         "B. or a",
+        "B. a",
         "the answer is b. or a",
         "B. I cannot tell from what I see, since there is nothing about it in the picture at all",
         "The answer is B. I cannot tell from what I see, since there is nothing about it in the picture at all",

@@ -62,9 +62,10 @@ def saved_tokens(figures: Figures) -> float | None:
     """By what share the length reward shortens responses, if that lies above two standard errors and costs at most one point of
     accuracy; else 0."""
     saved, gain = at(figures, "think.length_reward_saved"), at(figures, "think.length_reward_gain")
-    if saved is None or gain is None:
+    error = at(figures, "think.length_reward_saved_error")
+    if saved is None or gain is None or error is None:
         return None
-    return saved if saved > 2 * at(figures, "think.length_reward_saved_error") and gain >= -0.01 else 0.0
+    return saved if saved > 2 * error and gain >= -0.01 else 0.0
 
 
 def text_change(figures: Figures) -> float | None:

@@ -19,7 +19,7 @@ import numpy as np
 from kimivl.config.base import read_json
 from kimivl.config.model import ModelConfig
 from kimivl.processor.chat import CHAT_TEMPLATE, SUPERVISED, Provenance, Rendered, render_chat, render_document
-from kimivl.processor.image import ImageProcessor, ImageSource, load_rgb
+from kimivl.processor.image import ImageError, ImageProcessor, ImageSource, image_name, load_rgb
 from kimivl.processor.messages import ImagePart, Message, Part
 from kimivl.processor.thoughts import forget_thoughts
 from kimivl.processor.tokenizer import Tokenizer
@@ -105,7 +105,13 @@ class Processor:
     def filled(self, outline: Outline, limit: int | None = None) -> Encoded:
         """With its pictures decoded. `limit` as it was for the outline. Errors: ImageError naming a picture."""
         p = self.image_processor.patch_size
-        patches = [self.image_processor(_changed(part), limit)[0] for part in outline.pictures]
+        decoded = [self.image_processor(_changed(part), limit) for part in outline.pictures]
+        for part, (_, grid), planned in zip(outline.pictures, decoded, outline.grids.tolist()):
+            if list(grid) != planned:
+                raise ImageError(
+                    f"{image_name(part.image)}: {grid} patches where its header told {tuple(planned)}; was it replaced?"
+                )
+        patches = [of_picture for of_picture, _ in decoded]
         return Encoded(
             outline.ids, outline.supervised, outline.provenance,
             np.concatenate(patches or [np.zeros((0, 3, p, p), np.float32)]), outline.grids,

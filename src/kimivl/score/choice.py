@@ -30,7 +30,7 @@ def parse_choice(text: str) -> str | None:
             continue
         letter, said = match[1].upper(), (match.groupdict().get("text") or "").strip()
         others = {found[1] for found in _LETTER.finditer(_WORD.sub("", said))} - {letter}
-        several = others or _ALONE.fullmatch(said) or _HEDGE.search(said)
+        several = others or _ALONE.fullmatch(said.upper()) or _HEDGE.search(said)
         return None if several or len(said) > SLACK else letter
     return None
 

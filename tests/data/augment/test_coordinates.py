@@ -20,7 +20,11 @@ SIZE = (200, 100)
         ("[0.10, 0.2, 0.3, 0.4]", "unit", "[0.70, 0.2, 0.9, 0.4]"),
         ("box .1 .2 .3 .4, 3 circles", "unit", "box .7 .2 .9 .4, 3 circles"),
         ("click(x=0.25, y=0.5)", "unit", "click(x=0.75, y=0.5)"),
-        ("drag(x1=0.1, y1=0.2, x2=0.3, y2=0.4)", "unit", "drag(x1=0.7, y1=0.2, x2=0.9, y2=0.4)"),
+        ("drag(x1=0.1, y1=0.2, x2=0.3, y2=0.4)", "unit", "drag(x1=0.9, y1=0.2, x2=0.7, y2=0.4)"),  # still from its start
+        ("box(x1=0.1, y1=0.2, x2=0.3, y2=0.4)", "unit", "box(x1=0.7, y1=0.2, x2=0.9, y2=0.4)"),
+        ("click(point=[0.30, 0.50])", "unit", "click(point=[0.70, 0.50])"),
+        ("click(0.30, 0.50, clicks=2)", "unit", "click(0.70, 0.50, clicks=2)"),
+        ("scroll(x=0.1, y=0.5, amount=3)", "unit", "scroll(x=0.9, y=0.5, amount=3)"),
         ("click(0.25, 0.5) then wait(0.5)", "unit", "click(0.75, 0.5) then wait(0.5)"),
         ("[[10, 20], [30, 20], [30, 40]]", "pixel", "[[190, 20], [170, 20], [170, 40]]"),
         ("[10, 20, 60, 40]", "pixel", "[140, 20, 190, 40]"),
@@ -83,7 +87,10 @@ def test_places_are_written_in_another_kind(text, into, expected):
         ("(0.1, 1.2)", "unit", "lies outside of a picture"),
         ("[0.5, 0.1, 0.2, 0.9]", "unit", "not left, top, right, bottom"),
         ("click(x=0.1)", "unit", "not in pairs"),
-        ("circle 340 560", "thousand", "write whole numbers of places in brackets"),
+        ("circle 340 560", "thousand", "write places in brackets"),
+        ('{"x": 310, "y": 500}', "thousand", "may be a place"),
+        ("x=310 and y=500", "pixel", "may be a place"),
+        ("click(x=0.1, y=0.2, box=[0.1, 0.2, 0.3, 0.4])", "unit", "click|hold more than x and y"),
     ],
 )
 def test_what_is_no_place_is_refused(text, kind, words):

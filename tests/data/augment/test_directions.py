@@ -11,6 +11,7 @@ CROP = window(SIZE, (10, 0, 110, 100))
 SAID = [  # of the picture, in the mirror, on the page turned clockwise by 90 degrees
     ("The circle is to the left of the square.", "The circle is to the right of the square.", "The circle is above the square."),
     ("Below the box", "Below the box", "To the left of the box"),
+    ("It is on the left of the box", "It is on the right of the box", "It is above the box"),
     ("It is in the top left corner.", "It is in the top right corner.", "It is in the top right corner."),
     ("the lower-left one", "the lower-right one", "the upper-left one"),
     ("What is on the left?", "What is on the right?", "What is at the top?"),
@@ -42,7 +43,7 @@ def test_a_mirror_twice_and_four_turns_lead_back(text):
     """Up to the choice among words that say the same."""
 
     def plain(said: str) -> str:
-        return said.replace("anti-", "counter").replace("points to the ", "points ")
+        return said.replace("anti-", "counter").replace("points to the ", "points ").replace("on the left of", "to the left of")
 
     assert plain(redirected(redirected(text, mirror(SIZE)), mirror(SIZE))) == plain(text)
     said, size = text, SIZE
@@ -81,3 +82,10 @@ def test_a_mirror_leaves_alone_what_is_up_and_down(text):
     assert redirected(text, mirror(SIZE)) == text
     with pytest.raises(Unspeakable, match="may be a direction"):
         redirected(text, straight_turn(SIZE, 90))
+
+
+@pytest.mark.parametrize("text", ["红圆在蓝方块上面", "圆在图片顶部", "which shape is higher?", "underneath the box"])
+def test_what_speaks_of_up_and_down_is_refused_on_a_turned_page(text):
+    with pytest.raises(Unspeakable):
+        redirected(text, straight_turn(SIZE, 180))
+    assert redirected(text, mirror(SIZE)) == text

@@ -85,3 +85,29 @@ def test_the_command_converts_and_tells_faults_in_plain_words(folder, capsys):
     assert json.loads(capsys.readouterr().out) == {"records": 1, "chats": 1, "documents": 0, "pictures": 1}
     assert main(["data", "convert", str(write(folder, [row(0, "gone.png")])), str(out)]) != 0
     assert "1 of 1 rows are malformed" in capsys.readouterr().err and len(out.read_text().splitlines()) == 1
+
+
+def test_what_would_only_fail_later_is_told_with_its_line(folder):
+    half = row(2)
+    half["conversations"][1]["value"] = "\ud83d"
+    strange = row(3)
+    strange["conversations"][0]["from"] = ["human"]
+    path = write(folder, [row(0), row(1, "x" * 5000), half, strange])
+    with pytest.raises(
+        Malformed, match=r"3 of 4 rows are malformed:\n.*:2: .*\n.*:3: .*surrogates.*\n.*:4: .*from is \['human'\]"
+    ):
+        convert(path, folder / "out.jsonl", folder / "pictures")
+
+
+def test_null_is_nothing_and_a_mark_of_byte_order_is_no_text(folder):
+    rows = [row(0) | {"id": None, "images": None}, row(1) | {"id": None}]
+    path = folder / "rows.json"
+    path.write_text("\ufeff" + "\n".join(map(json.dumps, rows)))
+    assert convert(path, folder / "data" / "a" / "train.jsonl", folder / "pictures")["records"] == 2
+
+
+def test_paths_of_pictures_hold_where_the_data_lie_behind_a_link(folder):
+    (folder / "disk" / "deep" / "down").mkdir(parents=True)
+    (folder / "data").symlink_to(folder / "disk" / "deep" / "down")
+    convert(write(folder, [row(0)]), folder / "data" / "mine" / "train.jsonl", folder / "pictures")
+    assert Source(folder / "data", "mine")[0].images[0].image.is_file()

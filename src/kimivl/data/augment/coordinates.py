@@ -23,10 +23,13 @@ _NUMBER = r"\d*\.\d+|\d+"
 _BRACKETED = re.compile(rf"(?P<open>[\[(])\s*(?P<body>(?:{_NUMBER})(?:\s*[,;]?\s+(?:{_NUMBER})|\s*,\s*(?:{_NUMBER}))+)\s*[\])]")
 _RUN = re.compile(r"(?<![\w.])\d*\.\d+(?:[ ,]+\d*\.\d+)*(?![\w.]|\()")  # shares without brackets: "red circle .34 .56"
 _BARE = re.compile(r"(?<![\w.])\d+(?:\s*,\s*|\s+)\d+(?![\w.])")  # whole numbers side by side, without brackets
+_STRAY = re.compile(r"\b[xy]\d*[\"']?\s*[:=]\s*\.?\d")  # outside of a call
+_OF_BOX = re.compile(r"box|rect|region|crop|zoom|select", re.IGNORECASE)
 _CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\((?P<body>[^()]*)\)")
 _NAMED = re.compile(rf"\b(?P<axis>[xy])(?P<which>\d*)\s*=\s*(?P<value>{_NUMBER})")
 _EACH = re.compile(_NUMBER)
 
+Piece = tuple[str, bool]  # of a text, and whether it is done
 Places = Callable[[np.ndarray], np.ndarray]  # numbers of a text as places [N, 2] → numbers
 
 
@@ -74,28 +77,29 @@ def _rewritten(text: str, point: Places, box: Places, decimals: int | None) -> s
     def numbers(match: re.Match[str]) -> str:
         return _numbers(match[0], point, box, decimals)
 
-    def call(match: re.Match[str]) -> str:
+    def call(match: re.Match[str]) -> str | None:
         body = match["body"]
         if _NAMED.search(body):
-            return f"{match['name']}({_arguments(body, point, box, decimals)})"
+            corners = point if not _OF_BOX.search(match["name"]) else box  # a drag goes from one point to another
+            return f"{match['name']}({_arguments(body, point, corners, decimals)})"
+        if len(_EACH.findall(body)) == 1:
+            return match[0]  # one number is no place
         inside = _BRACKETED.fullmatch(f"({body})")
-        return f"{match['name']}{numbers(inside)}" if inside else match[0]
+        return f"{match['name']}{numbers(inside)}" if inside else None
 
     # Calls first, then brackets, then bare runs: what one has written the next must not read again.
-    pieces = [(text, False)]
-    for pattern, write in ((_CALL, call), (_BRACKETED, numbers), (_RUN, numbers)):
-        pieces = _apply(pattern, write, pieces)
+    pieces = _apply(_CALL, call, [(text, False)])
+    for pattern in (_BRACKETED, _RUN):
+        pieces = _apply(pattern, numbers, pieces)
     for piece, done in pieces:
-        if not done and (found := _BARE.search(piece)):
-            raise Unspeakable(f"{found[0]!r} may be a place: write whole numbers of places in brackets")
+        if not done and (found := _BARE.search(piece) or _STRAY.search(piece)):
+            raise Unspeakable(f"{found[0]!r} may be a place: write places in brackets, or as x and y of a call")
     return "".join(piece for piece, _ in pieces)
 
 
-def _apply(
-    pattern: re.Pattern[str], write: Callable[[re.Match[str]], str], pieces: list[tuple[str, bool]]
-) -> list[tuple[str, bool]]:
-    """Pieces of a text with what `pattern` finds in those that are not done written anew, and done where it changed anything."""
-    result: list[tuple[str, bool]] = []
+def _apply(pattern: re.Pattern[str], write: Callable[[re.Match[str]], str | None], pieces: list[Piece]) -> list[Piece]:
+    """Pieces of a text in which what `pattern` finds was written anew, and is done; what `write` gives None for is not."""
+    result: list[Piece] = []
     for piece, done in pieces:
         if done:
             result.append((piece, True))
@@ -103,8 +107,9 @@ def _apply(
         end = 0
         for match in pattern.finditer(piece):
             written = write(match)
-            result += [(piece[end : match.start()], False), (written, bool(_EACH.search(match[0])))]
-            end = match.end()
+            if written is not None:
+                result += [(piece[end : match.start()], False), (written, True)]
+                end = match.end()
         result.append((piece[end:], False))
     return result
 
@@ -123,6 +128,8 @@ def _numbers(written: str, point: Places, box: Places, decimals: int | None) -> 
 def _arguments(body: str, point: Places, box: Places, decimals: int | None) -> str:
     """The named coordinates of a call: x and y are a point, x1 to y2 a box, further numbers an outline."""
     found = list(_NAMED.finditer(body))
+    if re.search(r"[\[(]|\.\d", _NAMED.sub("", body)):
+        raise Unspeakable(f"the arguments {body!r} hold more than x and y")
     names = [match["axis"] + match["which"] for match in found]
     wanted = [axis + which for which in dict.fromkeys(match["which"] for match in found) for axis in "xy"]
     if sorted(names) != sorted(wanted):

@@ -156,7 +156,7 @@ _ENDS = r"\s*(?:[.,;:!?)]|$|and\b|is\b|are\b|of the (?:image|picture|page|screen
 PHRASES = (
     _phrase(r"\b(?P<rise>top|bottom)[ -]?(?P<across>left|right)\b", _corner(_SIDES), of_frame=True),
     _phrase(r"\b(?P<rise>upper|lower)[ -]?(?P<across>left|right)\b", _corner(_RISES), of_frame=True),
-    _phrase(r"\b(?:to the )?(?P<way>left|right) of\b", _relation),
+    _phrase(r"\b(?:(?:to|on) the )?(?P<way>left|right) of\b", _relation),
     _phrase(r"\b(?P<way>above|below)\b", _relation),
     _phrase(rf"\b{_SIDE}(?=[ -](?:{_PARTS})\b)", _named(_SIDES), of_frame=True),
     _phrase(rf"\b(?P<at>on|at|in|near|from) the {_SIDE}(?={_ENDS})", _on_a_side, of_frame=True),
@@ -176,8 +176,9 @@ PHRASES = (
 )
 _SIDEWAYS = "left|right|east|west|column"
 _UPRIGHT = (
-    "top|bottom|upper|lower|up|down|above|below|under|over|beneath|upside|north|south|horizontal|vertical|row|portrait|landscape"
+    "top|bottom|upper|lower|lowest|higher|highest|up|down|above|below|under|underneath|over|beneath|upside|north|south|horizontal|"
+    "vertical|row|portrait|landscape"
 )
 _ENDING = "(?:s|ly|ward|wards|ern|most)?"
 _ACROSS = re.compile(rf"\b(?:{_SIDEWAYS}){_ENDING}\b|[左右东西]|第.列", re.IGNORECASE)
-_ANY = re.compile(rf"\b(?:{_SIDEWAYS}|{_UPRIGHT}){_ENDING}\b|[左右东西南北横竖]|第.[行列]", re.IGNORECASE)
+_ANY = re.compile(rf"\b(?:{_SIDEWAYS}|{_UPRIGHT}){_ENDING}\b|[左右上下顶底高低东西南北横竖]|第.[行列]", re.IGNORECASE)

@@ -12,8 +12,8 @@ from kimivl.data.augment.geometry import Unspeakable
 
 _MARKER = re.compile(r"(?:(?<=^)|(?<=[\n ]))(?P<mark>\((?P<in>[A-H])\)|(?P<bare>[A-H])[.):])(?= )", re.MULTILINE)
 _OF_ORDER = re.compile(r"\b(?:above|below|both|neither|all of|none of|previous|following)\b|以上|以下|上述|都", re.IGNORECASE)
-# A letter alone names a choice, unless it is the word "A" or "I" before another word.
-_NAMED = re.compile(r"(?<![\w'’-])(?P<letter>[A-H])(?![\w'’-])(?!\s+(?!(?:or|and|nor|is|was)\b)[a-z]{2})")
+_NAMED = re.compile(r"(?<![\w'’-])[A-H](?![\w'’-])")  # a letter alone names a choice
+_ARTICLE = re.compile(r"(?<![\w'’-])A(?=\s+[a-z]{2})")  # or is the word "a"
 
 
 def reordered(question: str, answers: Sequence[str], order: Sequence[int]) -> tuple[str, list[str]]:
@@ -27,8 +27,9 @@ def reordered(question: str, answers: Sequence[str], order: Sequence[int]) -> tu
     before, choices, after = _choices(question)
     if sorted(order) != list(range(len(choices))):
         raise ValueError(f"{list(order)} is no order of {len(choices)} choices")
-    if found := next((found for _, text in choices if (found := _OF_ORDER.search(text) or _NAMED.search(text))), None):
-        raise Unspeakable(f"a choice speaks of the others: {found[0]!r}")
+    for _, text in choices:
+        if found := _OF_ORDER.search(text) or _NAMED.search(_ARTICLE.sub("", text)):
+            raise Unspeakable(f"a choice speaks of the others: {found[0]!r}")
     texts = [text for _, text in choices]
     ends = [text[len(text.rstrip()) :] for text in texts]  # a choice leaves the line end behind it to its successor
     moved = [mark + texts[old].rstrip() + ends[place] for place, ((mark, _), old) in enumerate(zip(choices, order))]
@@ -58,4 +59,6 @@ def _choices(question: str) -> tuple[str, list[tuple[str, str]], str]:
 
 
 def _renamed(answer: str, letters: dict[str, str]) -> str:
-    return _NAMED.sub(lambda match: letters.get(match["letter"], match["letter"]), answer)
+    if _ARTICLE.search(answer):
+        raise Unspeakable(f"{answer!r}: A may be a choice or a word")
+    return _NAMED.sub(lambda match: letters.get(match[0], match[0]), answer)

@@ -34,7 +34,7 @@ def convert(path: Path, out: Path, images: Path | None = None, form: str | None 
     """
     if form is not None and form not in FORMS:
         raise ValueError(f"unknown form {form!r}: choose from {', '.join(FORMS)}")
-    folder = (images or path.parent).absolute()
+    folder, target = (images or path.parent).resolve(), out.parent.resolve()
     records: list[Record] = []
     faults: list[str] = []
     lines: dict[str, int] = {}
@@ -42,13 +42,13 @@ def convert(path: Path, out: Path, images: Path | None = None, form: str | None 
     for line, row in _rows(path):
         where = f"{path}:{line}"
         try:
-            record = _record(row, form, f"{path.stem}-{line}", folder, out.parent.absolute())
+            record = _record(row, form, f"{path.stem}-{line}", folder, target)
             if record["id"] in lines:
                 raise Fault(f"the id {record['id']!r} was there in line {lines[record['id']]}: give every row its own")
             lines[record["id"]] = line
             pictures += _checked(record, where)
             records.append(record)
-        except (Fault, ImageError) as fault:
+        except (Fault, ImageError, OSError) as fault:
             faults.append(f"{where}: {fault}")
     if faults:
         more = f"\n… and {len(faults) - TOLD} more" if len(faults) > TOLD else ""
@@ -63,7 +63,7 @@ def convert(path: Path, out: Path, images: Path | None = None, form: str | None 
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     """(line, row) of a JSONL file, or (place in the list, row) of a JSON list."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise Malformed(f"{path}: not UTF-8 text (byte {error.start + 1}); save the file as UTF-8") from None
     if text.lstrip().startswith("["):
@@ -100,12 +100,14 @@ def _record(row: Any, form: str | None, name: str, folder: Path, target: Path) -
     meta = (row["meta"] if isinstance(row.get("meta"), dict) else {}) | {
         name: value for name, value in row.items() if name not in own
     }
-    return {"id": str(row.get("id", name)), **converted} | ({"meta": meta} if meta else {})
+    given = row.get("id")
+    return {"id": name if given is None else str(given), **converted} | ({"meta": meta} if meta else {})
 
 
 def _checked(record: Record, where: str) -> int:
     """Reads the record as training will; how many pictures it has. Raises: Fault."""
     try:
+        json.dumps(record, ensure_ascii=False).encode()  # half of a surrogate pair is no text
         return len(read_record(json.dumps(record), where, Path()).images)
     except ValueError as error:
         raise Fault(str(error).removeprefix(where).lstrip(": ")) from None

@@ -30,7 +30,7 @@ def messages(row: Row) -> Record:
             raise Fault(
                 f"messages[{number}] has 'from' and 'value': call the list 'conversations', or the keys 'role' and 'content'"
             )
-    if "images" in row or "image" in row:
+    if _pictures(row):
         texts = [_text(turn, "content", f"messages[{number}]") for number, turn in enumerate(turns)]
         contents: list[Any] = _with_pictures(texts, _pictures(row))
     else:
@@ -87,7 +87,7 @@ def _turns(turns: Sequence[Row], key: str, contents: Sequence[Any], field: str) 
     result = []
     for number, (turn, content) in enumerate(zip(turns, contents)):
         role = turn.get(key)
-        if role not in ROLES:
+        if not isinstance(role, str) or role not in ROLES:
             raise Fault(f"{field}[{number}].{key} is {role!r}: give one of {', '.join(ROLES)}")
         result.append({"role": ROLES[role], "content": content})
     for number, (before, turn) in enumerate(zip(result, result[1:])):
@@ -122,9 +122,9 @@ def _with_pictures(texts: Sequence[str], pictures: Sequence[str]) -> list[list[R
 
 def _pictures(row: Row) -> list[str]:
     """The pictures of a row: `image` is one path, `images` a list of them."""
-    if "image" in row and "images" in row:
-        raise Fault("both 'image' and 'images' are there: keep one")
     image, images = row.get("image"), row.get("images")
+    if image is not None and images is not None:
+        raise Fault("both 'image' and 'images' are there: keep one")
     if isinstance(image, list):
         raise Fault("'image' is a list: call it 'images'")
     if isinstance(images, str):
