@@ -15,8 +15,8 @@ from kimivl.ops.segments import Segments
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One sample, or a part of a long document, ready to be packed.
+class PieceTokens:
+    """One sample, or a part of a long document, without its pictures.
 
     `labels` holds the token to be predicted at each place; where `supervised` is false it is not learned.
     """
@@ -26,6 +26,12 @@ class Piece:
     ids: np.ndarray  # int64 [T]
     labels: np.ndarray  # int64 [T]
     supervised: np.ndarray  # bool [T]
+
+
+@dataclass(frozen=True)
+class Piece(PieceTokens):
+    """The same with its pictures, ready to be packed."""
+
     patches: np.ndarray  # float32 [P, 3, side, side]
     grids: np.ndarray  # int64 [N, 2]
 

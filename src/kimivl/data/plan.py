@@ -16,7 +16,7 @@ import numpy as np
 
 from kimivl.config.recipe import StageConfig
 from kimivl.data.augment.sample import augmented
-from kimivl.data.batch import Piece
+from kimivl.data.batch import Piece, PieceTokens
 from kimivl.data.mixture import Mixture, weights_at
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source, key_of
@@ -26,19 +26,10 @@ KEPT = 256  # samples whose outline is kept for a moment: long documents, and th
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One sample, or a part of a long document, before its pictures are decoded. T tokens.
+class Planned(PieceTokens):
+    """A piece before its pictures are decoded. `outline`: of the whole sample."""
 
-    `labels` holds the token to be predicted at each place; where `supervised` is false it is not learned.
-    """
-
-    source: str
-    sample_id: str
-    ids: np.ndarray  # int64 [T]
-    labels: np.ndarray  # int64 [T]
-    supervised: np.ndarray  # bool [T]
-    outline: Outline  # of the whole sample
-    limit: int | None
+    outline: Outline
 
     @property
     def patches(self) -> int:
@@ -46,10 +37,9 @@ class Planned:
 
     def filled(self, processor: Processor) -> Piece:
         """With its pictures. Raises: ImageError naming one that cannot be used."""
-        encoded = processor.filled(self.outline, self.limit)
-        return Piece(
-            self.source, self.sample_id, self.ids, self.labels, self.supervised, encoded.patches, encoded.grids
-        )  # fmt: skip
+        encoded = processor.filled(self.outline)
+        tokens = self.source, self.sample_id, self.ids, self.labels, self.supervised
+        return Piece(*tokens, encoded.patches, encoded.grids)
 
 
 @dataclass
@@ -113,7 +103,7 @@ class Planner:
         if key not in self._outlined:
             source = self.sources[name]
             sample = self._augmented(name, number, source.nth(number, self.seed, self.stage.name))
-            self._outlined[key] = cut(outline(sample, self.processor, key[2]), name, sample, self.stage.context, key[2])
+            self._outlined[key] = cut(outline(sample, self.processor, key[2]), name, sample, self.stage.context)
             if len(self._outlined) > KEPT:
                 self._outlined.popitem(last=False)
         return self._outlined[key]
@@ -152,7 +142,7 @@ def outline(sample: Sample, processor: Processor, limit: int | None = None) -> O
     return processor.outline_document(sample.content, limit=limit)
 
 
-def cut(whole: Outline, source: str, sample: Sample, context: int, limit: int | None = None) -> list[Planned]:
+def cut(whole: Outline, source: str, sample: Sample, context: int) -> list[Planned]:
     """Shifts labels and cuts a long text document into parts of at most `context` tokens.
 
     Raises: ValueError for a chat or a document with pictures that is longer: cutting would separate text and pictures; and for
@@ -168,7 +158,7 @@ def cut(whole: Outline, source: str, sample: Sample, context: int, limit: int | 
     return [
         Planned(
             source, sample.id, ids[start : start + context], labels[start : start + context],
-            supervised[start : start + context], whole, limit,
+            supervised[start : start + context], whole,
         )
         for start in range(0, len(ids), context)
     ]  # fmt: skip

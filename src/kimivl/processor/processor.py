@@ -51,6 +51,7 @@ class Outline:
     provenance: np.ndarray  # uint8 [T], values of `Provenance`
     grids: np.ndarray  # int64 [N, 2], (h, w) of each image
     pictures: tuple[ImagePart, ...]
+    limit: int | None  # patch budget of each image
 
     @property
     def patches(self) -> int:
@@ -84,11 +85,11 @@ class Processor:
             limit: patch budget of each image for this call, in place of the configured `in_token_limit`.
         Errors: ValueError for an empty conversation, ImageError naming a picture that cannot be used.
         """
-        return self.filled(self.outline_chat(messages, add_generation_prompt, limit), limit)
+        return self.filled(self.outline_chat(messages, add_generation_prompt, limit))
 
     def encode_document(self, parts: Sequence[Part], limit: int | None = None) -> Encoded:
         """A text or an interleaved document; `limit` and errors as in `encode_chat`."""
-        return self.filled(self.outline_document(parts, limit), limit)
+        return self.filled(self.outline_document(parts, limit))
 
     def outline_chat(self, messages: Sequence[Message], add_generation_prompt: bool = False, limit: int | None = None) -> Outline:
         """What `encode_chat` makes of a conversation, without its patches: only headers of pictures are read."""
@@ -102,10 +103,10 @@ class Processor:
         """The same of a document."""
         return self._outline(parts, lambda image_tokens: render_document(parts, self.tokenizer, image_tokens), limit)
 
-    def filled(self, outline: Outline, limit: int | None = None) -> Encoded:
-        """With its pictures decoded. `limit` as it was for the outline. Errors: ImageError naming a picture."""
+    def filled(self, outline: Outline) -> Encoded:
+        """With its pictures decoded. Errors: ImageError naming a picture."""
         p = self.image_processor.patch_size
-        decoded = [self.image_processor(_changed(part), limit) for part in outline.pictures]
+        decoded = [self.image_processor(_changed(part), outline.limit) for part in outline.pictures]
         for part, (_, grid), planned in zip(outline.pictures, decoded, outline.grids.tolist()):
             if list(grid) != planned:
                 raise ImageError(
@@ -128,6 +129,7 @@ class Processor:
             provenance=provenance,
             grids=np.array(grids, np.int64).reshape(-1, 2),
             pictures=pictures,
+            limit=limit,
         )
 
     def misfit(self, config: ModelConfig) -> str | None:

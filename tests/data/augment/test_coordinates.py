@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from kimivl.data.augment.coordinates import converted, moved
+from kimivl.data.augment.coordinates import moved
 from kimivl.data.augment.geometry import Unspeakable, mirror, resize, straight_turn, turn, window
 
 SIZE = (200, 100)
@@ -66,18 +66,6 @@ def test_written_points_lie_where_the_warp_puts_them():
         x, y = (rng.uniform(0.25, 0.75, 2) * SIZE).tolist()
         written = moved(f"({x:.6f}, {y:.6f})", "pixel", warp)
         assert np.allclose([float(n) for n in re.findall(r"[\d.]+", written)], warp.points(np.array([(x, y)]))[0], atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("text", "into", "expected"),
-    [
-        ("(0.25, 0.5)", "pixel", "(50, 50)"),
-        ("[.1 .2 .3 .4]", "thousand", "[100 200 300 400]"),
-        ("click(x=0.25, y=0.5)", "unit", "click(x=0.25, y=0.5)"),
-    ],
-)
-def test_places_are_written_in_another_kind(text, into, expected):
-    assert converted(text, "unit", into, SIZE) == expected
 
 
 @pytest.mark.parametrize(

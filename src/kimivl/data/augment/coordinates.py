@@ -1,7 +1,7 @@
 """Coordinates in a text, read and written again for a warped picture.
 
 What it is: `moved`, which finds points, boxes, polygons and the arguments of actions such as `click(x=0.31, y=0.5)`, takes them
-through a warp and writes them in their old form, and `converted`, which writes them in another one.
+through a warp and writes them in their old form.
 What it is not: a guess at what a number means: whether a text holds coordinates, and of which kind, is said by its record.
 Facts: the kinds are those that agents and grounding data use (paper §3.1, Appendix B): shares of the sides, thousandths, pixels.
 Numbers keep their decimals, and "0.34" its zero; what cannot be told from a coordinate is refused and never skipped.
@@ -17,7 +17,6 @@ from kimivl.data.augment.geometry import Size, Unspeakable, Warp
 
 Kind = Literal["unit", "thousand", "pixel"]
 WHOLE = {"unit": 1.0, "thousand": 1000.0}  # what the length of a side is called; pixels are themselves
-DECIMALS = {"unit": 2, "thousand": 0, "pixel": 0}  # of a kind that numbers are converted to
 
 _NUMBER = r"\d*\.\d+|\d+"
 _BRACKETED = re.compile(rf"(?P<open>[\[(])\s*(?P<body>(?:{_NUMBER})(?:\s*[,;]?\s+(?:{_NUMBER})|\s*,\s*(?:{_NUMBER}))+)\s*[\])]")
@@ -49,16 +48,7 @@ def moved(text: str, kind: Kind, warp: Warp) -> str:
             raise Unspeakable(f"the box {numbers_N2.flatten().tolist()} is not left, top, right, bottom")
         return np.array(warp.box(tuple(edges.flatten().tolist()))).reshape(2, 2) / _scale(kind, warp.after)
 
-    return _rewritten(text, point, box, None)
-
-
-def converted(text: str, kind: Kind, into: Kind, size: Size) -> str:
-    """The same places, with numbers of another kind. Raises: Unspeakable as `moved`."""
-
-    def places(numbers_N2: np.ndarray) -> np.ndarray:
-        return _inside(numbers_N2, kind, size) * _scale(kind, size) / _scale(into, size)
-
-    return text if kind == into else _rewritten(text, places, places, DECIMALS[into])
+    return _rewritten(text, point, box)
 
 
 def _scale(kind: Kind, size: Size) -> np.ndarray:
@@ -73,15 +63,15 @@ def _inside(numbers_N2: np.ndarray, kind: Kind, size: Size) -> np.ndarray:
     return numbers_N2
 
 
-def _rewritten(text: str, point: Places, box: Places, decimals: int | None) -> str:
+def _rewritten(text: str, point: Places, box: Places) -> str:
     def numbers(match: re.Match[str]) -> str:
-        return _numbers(match[0], point, box, decimals)
+        return _numbers(match[0], point, box)
 
     def call(match: re.Match[str]) -> str | None:
         body = match["body"]
         if _NAMED.search(body):
             corners = point if not _OF_BOX.search(match["name"]) else box  # a drag goes from one point to another
-            return f"{match['name']}({_arguments(body, point, corners, decimals)})"
+            return f"{match['name']}({_arguments(body, point, corners)})"
         if len(_EACH.findall(body)) == 1:
             return match[0]  # one number is no place
         inside = _BRACKETED.fullmatch(f"({body})")
@@ -114,18 +104,18 @@ def _apply(pattern: re.Pattern[str], write: Callable[[re.Match[str]], str | None
     return result
 
 
-def _numbers(written: str, point: Places, box: Places, decimals: int | None) -> str:
+def _numbers(written: str, point: Places, box: Places) -> str:
     """ "(x, y)", "[left, top, right, bottom]" or an outline, with its brackets and commas as they are."""
     old = _EACH.findall(written)
     if len(old) < 2 or len(old) % 2:
         raise Unspeakable(f"{written!r} has {len(old)} numbers, which is no list of places")
     places = np.array([float(number) for number in old]).reshape(-1, 2)
     new = (box if len(old) == 4 else point)(places).flatten().tolist()
-    replaced = iter(_like(number, value, decimals) for number, value in zip(old, new))
+    replaced = iter(_like(number, value) for number, value in zip(old, new))
     return _EACH.sub(lambda match: next(replaced), written)
 
 
-def _arguments(body: str, point: Places, box: Places, decimals: int | None) -> str:
+def _arguments(body: str, point: Places, box: Places) -> str:
     """The named coordinates of a call: x and y are a point, x1 to y2 a box, further numbers an outline."""
     found = list(_NAMED.finditer(body))
     if re.search(r"[\[(]|\.\d", _NAMED.sub("", body)):
@@ -140,14 +130,12 @@ def _arguments(body: str, point: Places, box: Places, decimals: int | None) -> s
 
     def write(match: re.Match[str]) -> str:
         head = match[0][: match.start("value") - match.start()]
-        return head + _like(match["value"], new[match["axis"] + match["which"]], decimals)
+        return head + _like(match["value"], new[match["axis"] + match["which"]])
 
     return _NAMED.sub(write, body)
 
 
-def _like(old: str, value: float, decimals: int | None) -> str:
-    """The value in the form of the old number; another number of decimals where the kind changes."""
-    digits = len(old.partition(".")[2]) if decimals is None else decimals
-    written = f"{max(0.0, value):.{digits}f}"
-    bare = decimals is None and old.startswith(".") and written.startswith("0.")
-    return written[1:] if bare else written
+def _like(old: str, value: float) -> str:
+    """The value in the form of the old number."""
+    written = f"{max(0.0, value):.{len(old.partition('.')[2])}f}"
+    return written.removeprefix("0") if old.startswith(".") and written.startswith("0.") else written

@@ -1,1 +1,0 @@
-"""Reading originals from where they are stored, politely."""
