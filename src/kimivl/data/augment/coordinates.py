@@ -9,13 +9,14 @@ Numbers keep their decimals, and "0.34" its zero; what cannot be told from a coo
 
 import re
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from kimivl.data.augment.geometry import Size, Unspeakable, Warp
 
 Kind = Literal["unit", "thousand", "pixel"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 WHOLE = {"unit": 1.0, "thousand": 1000.0}  # what the length of a side is called; pixels are themselves
 
 _NUMBER = r"\d*\.\d+|\d+"

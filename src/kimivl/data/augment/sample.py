@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from kimivl.config.augment import AugmentConfig
-from kimivl.data.augment.coordinates import WHOLE, Kind, moved
+from kimivl.data.augment.coordinates import KINDS, Kind, moved
 from kimivl.data.augment.directions import redirected
 from kimivl.data.augment.geometry import (
     Size,
@@ -37,7 +37,6 @@ from kimivl.processor.image import upright_size
 from kimivl.processor.messages import ImagePart, Message, Part, TextPart
 
 SMALLEST = 16  # pixels of a side, below which a picture is not shrunk
-KINDS = (*WHOLE, "pixel")
 
 # A mirror would turn these round: writing, faces of clocks, maps, hands.
 _ONE_WAY_ROUND = re.compile(
@@ -172,21 +171,18 @@ def _with_choices_reordered(sample: Sample, keys: np.ndarray) -> Sample:
 
 
 def _with_texts(sample: Sample, say: Callable[[TextPart], TextPart]) -> Sample:
-    def parts(of: Sequence[Part]) -> tuple[Part, ...]:
-        return tuple(say(part) if isinstance(part, TextPart) else part for part in of)
-
-    messages = tuple(Message(message.role, parts(message.parts)) for message in sample.messages)
-    return replace(sample, messages=messages, content=parts(sample.content))
+    return _with_parts(sample, lambda part: say(part) if isinstance(part, TextPart) else part)
 
 
 def _with_changes(sample: Sample, changes: Sequence[Change]) -> Sample:
     left = iter(changes)
+    return _with_parts(sample, lambda part: replace(part, change=next(left)) if isinstance(part, ImagePart) else part)
 
-    def parts(of: Sequence[Part]) -> tuple[Part, ...]:
-        return tuple(replace(part, change=next(left)) if isinstance(part, ImagePart) else part for part in of)
 
-    messages = tuple(Message(message.role, parts(message.parts)) for message in sample.messages)
-    return replace(sample, messages=messages, content=parts(sample.content))
+def _with_parts(sample: Sample, changed: Callable[[Part], Part]) -> Sample:
+    """With every part changed, in their order, whichever form the sample has."""
+    messages = tuple(Message(message.role, tuple(map(changed, message.parts))) for message in sample.messages)
+    return replace(sample, messages=messages, content=tuple(map(changed, sample.content)))
 
 
 def _kind(sample: Sample) -> Kind | None:
