@@ -7,8 +7,8 @@ sample comes next (`source.py`, `mixture.py`). The record form is described in d
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,18 @@ class Sample:
     @property
     def images(self) -> list[ImagePart]:
         return [part for part in self.parts if isinstance(part, ImagePart)]
+
+    def with_parts(self, changed: Callable[[Part], Part]) -> "Sample":
+        """The sample with each of its parts, in order, replaced by what `changed` makes of it."""
+        messages = tuple(replace(message, parts=tuple(map(changed, message.parts))) for message in self.messages)
+        return replace(self, messages=messages, content=tuple(map(changed, self.content)))
+
+    def with_images(self, images: Sequence[ImagePart]) -> "Sample":
+        """The sample with other pictures, one for each that it has, in order."""
+        if len(images) != len(self.images):
+            raise ValueError(f"sample {self.id} has {len(self.images)} pictures, {len(images)} were given")
+        left = iter(images)
+        return self.with_parts(lambda part: next(left) if isinstance(part, ImagePart) else part)
 
 
 def read_record(line: str, where: str, folder: Path) -> Sample:

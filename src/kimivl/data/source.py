@@ -1,4 +1,4 @@
-"""One data source: a JSONL file, read in an order that is a pure function of (seed, stage, source, epoch).
+"""One data source: a JSONL file or a manifest, read in an order that is a pure function of (seed, stage, source, epoch).
 
 What it is: random access to records and their order, and where they lie. Every sample appears once per epoch.
 What it is not: mixing sources (`mixture.py`).
@@ -7,52 +7,83 @@ What it is not: mixing sources (`mixture.py`).
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from kimivl.data.manifest.manifest import Manifest, is_manifest
 from kimivl.data.sample import Sample, read_record
 
 
 class Source:
-    """The samples of `<root>/<name>/<split>.jsonl`.
+    """The samples of `<root>/<name>/<split>.manifest`, a manifest of originals in a store, or of `<root>/<name>/<split>.jsonl`.
 
-    The file is kept in memory as bytes; a record is parsed when it is asked for.
+    Both are mapped into memory; a record is parsed when it is asked for.
     """
 
     def __init__(self, root: Path, name: str, split: str = "train"):
         self.name = name
-        self.path = source_file(root, name, split)
-        self._text = self.path.read_bytes()
-        ends = np.flatnonzero(np.frombuffer(self._text, dtype=np.uint8) == ord("\n"))
-        self._starts = np.concatenate([[0], ends + 1])
-        self._count = len(ends) + (not self._text.endswith(b"\n") and bool(self._text))
-        if self._count == 0:
+        self.path = source_path(root, name, split)
+        self.records: Records = Manifest(self.path) if self.path.is_dir() else Lines(self.path)
+        if not len(self.records):
             raise ValueError(f"data source {name!r}: {self.path} holds no records")
 
     def __len__(self) -> int:
-        return self._count
+        return len(self.records)
 
     def __getitem__(self, row: int) -> Sample:
-        """The record on line `row` (from 0)."""
+        """The record of a row (from 0)."""
+        return self.records[row]
+
+    def nth(self, number: int, seed: int, stage: str) -> Sample:
+        """The `number`-th sample of a stage's endless walk: epoch after epoch, each in its own order."""
+        return self[nth_place(number, len(self), seed, stage, self.name)]
+
+
+class Records(Protocol):
+    """Samples by row."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> Sample: ...
+
+
+class Lines:
+    """The records of a JSONL file, by line. The file is mapped into memory."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._text = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+        ends = np.flatnonzero(self._text == ord("\n"))
+        self._starts = np.concatenate([[0], ends + 1])
+        self._count = len(ends) + (len(self._text) > 0 and self._text[-1] != ord("\n"))
+
+    def __len__(self) -> int:
+        return int(self._count)
+
+    def __getitem__(self, row: int) -> Sample:
+        """The record on line `row` (from 0). Raises: IndexError; ValueError naming file and line."""
         if not 0 <= row < self._count:
             raise IndexError(f"{self.path} has {self._count} records, there is no record {row}")
         start = self._starts[row]
         end = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._text)
         where = f"{self.path}:{row + 1}"
         try:
-            line = self._text[start:end].decode()
+            line = self._text[start:end].tobytes().decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"{where}: not UTF-8 text (byte {error.start + 1} of the line); save the file as UTF-8") from None
         return read_record(line, where, self.path.parent)
 
-    def nth(self, number: int, seed: int, stage: str) -> Sample:
-        """The `number`-th sample of a stage's endless walk: epoch after epoch, each in its own order."""
-        return self[nth_place(number, self._count, seed, stage, self.name)]
 
+def source_path(root: Path, name: str, split: str = "train") -> Path:
+    """`<root>/<name>/<split>.manifest` if it is there, else `<root>/<name>/<split>.jsonl`.
 
-def source_file(root: Path, name: str, split: str = "train") -> Path:
-    """`<root>/<name>/<split>.jsonl`. Raises: FileNotFoundError naming it if there is none."""
-    path = Path(root) / name / f"{split}.jsonl"
+    Raises: FileNotFoundError naming both if there is none.
+    """
+    folder = Path(root) / name
+    if is_manifest(folder / f"{split}.manifest"):
+        return folder / f"{split}.manifest"
+    path = folder / f"{split}.jsonl"
     if not path.is_file():
         raise FileNotFoundError(f"data source {name!r} has no file {path}; build it with `kimivl data build nano`")
     return path

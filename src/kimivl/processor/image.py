@@ -13,6 +13,7 @@ Shapes: H, W pixels; h, w patches along the sides; P = h·w patches of p × p pi
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,13 +21,14 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from kimivl.processor.messages import ImagePart
+from kimivl.processor.stored import FetchedPicture, StoredPicture
 
 MAX_PIXELS = 89_478_485  # a small file can claim a huge picture; the size in its header is checked before decoding
 PROGRAM_FORMATS = {"EPS"}  # Pillow would run Ghostscript on them
 MAX_PATCHES_A_SIDE = 512  # the official processor refuses pictures that reach it: the rotary table of MoonViT ends there
 ORIENTATION = 0x0112  # EXIF tag
 
-ImageSource = str | Path | Image.Image
+ImageSource = str | Path | Image.Image | StoredPicture | FetchedPicture
 Size = tuple[int, int]
 Grid = tuple[int, int]
 T = TypeVar("T")
@@ -45,7 +47,9 @@ def load_rgb(source: ImageSource) -> Image.Image:
     name = image_name(source)
     if isinstance(source, Image.Image):
         return _decoded(source, name)
-    with open_image(source) as image:
+    if isinstance(source, FetchedPicture):
+        return _decoded(guarded(lambda: Image.open(BytesIO(source.data)), name), name)
+    with open_image(_path(source)) as image:
         return _decoded(image, name)
 
 
@@ -53,9 +57,20 @@ def upright_size(source: ImageSource) -> Size:
     """(W, H) of what `load_rgb` gives, from the header alone. Errors: ImageError, as far as the header shows."""
     name = image_name(source)
     if isinstance(source, Image.Image):
-        return guarded(lambda: _turned(source, source.getexif().get(ORIENTATION, 1)), name)
+        image = source
+        return guarded(lambda: _turned(image, image.getexif().get(ORIENTATION, 1)), name)
+    if isinstance(source, FetchedPicture):
+        source = source.stored
+    if isinstance(source, StoredPicture):  # its manifest was made from the upright picture
+        return source.width, source.height
     with open_image(source) as image:
         return guarded(lambda: _turned(image, _orientation(image, Path(source))), name)
+
+
+def _path(source: str | Path | StoredPicture) -> str | Path:
+    if isinstance(source, StoredPicture):
+        raise ValueError(f"{image_name(source)} lies in a store: its bytes must be fetched before it is decoded")
+    return source
 
 
 def _turned(image: Image.Image, orientation: int) -> Size:
@@ -99,6 +114,10 @@ def open_image(path: str | Path) -> Image.Image:
 
 def image_name(source: ImageSource) -> str:
     """How errors call the picture."""
+    if isinstance(source, FetchedPicture):
+        source = source.stored
+    if isinstance(source, StoredPicture):
+        return f"image {source.name} of {source.place.url}"
     if not isinstance(source, Image.Image):
         return f"image {source}"
     file = getattr(source, "filename", "")

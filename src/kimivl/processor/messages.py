@@ -2,8 +2,8 @@
 
 What it is: three small frozen records, `TextPart`, `ImagePart` and `Message`, and the readers that turn the JSON of one
 data record into them. Every room that talks to the model (data, engine, evaluation, serving, agents) speaks in these.
-What it is not: rendering (`chat.py`), decoding of pixels (`image.py`), or a fetcher: an image is a local file or a
-picture already in memory, never an address.
+What it is not: rendering (`chat.py`), decoding of pixels (`image.py`), or a fetcher: an image is a local file, a
+picture already in memory, or one that a manifest has found in a store.
 Facts: the record form is described in `docs/`; roles are those of the Kimi chat format (`reference/model.md` §5.2).
 """
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from PIL import Image
+
+from kimivl.processor.stored import FetchedPicture, StoredPicture
 
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[str, ...] = get_args(Role)
@@ -44,9 +46,9 @@ class PictureChange(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """One picture: the path of a file, or a PIL image (decoded or still lazy), and how it is changed, if it is."""
+    """One picture, a file, a PIL image (decoded or still lazy) or one from a store, and how it is changed, if it is."""
 
-    image: Path | Image.Image
+    image: Path | Image.Image | StoredPicture | FetchedPicture
     change: PictureChange | None = None
 
 

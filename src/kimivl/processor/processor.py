@@ -10,7 +10,7 @@ official image class has other defaults than the official file has values: both 
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from kimivl.config.model import ModelConfig
 from kimivl.processor.chat import CHAT_TEMPLATE, SUPERVISED, Provenance, Rendered, render_chat, render_document
 from kimivl.processor.image import ImageError, ImageProcessor, ImageSource, image_name, load_rgb
 from kimivl.processor.messages import ImagePart, Message, Part
+from kimivl.processor.stored import Fetch, FetchedPicture, StoredPicture
 from kimivl.processor.thoughts import forget_thoughts
 from kimivl.processor.tokenizer import Tokenizer
 
@@ -103,10 +104,15 @@ class Processor:
         """The same of a document."""
         return self._outline(parts, lambda image_tokens: render_document(parts, self.tokenizer, image_tokens), limit)
 
-    def filled(self, outline: Outline) -> Encoded:
-        """With its pictures decoded. Errors: ImageError naming a picture."""
+    def filled(self, outline: Outline, fetch: Fetch | None = None) -> Encoded:
+        """With its pictures decoded.
+
+        Args:
+            fetch: gets the bytes of pictures that lie in a store, all at once.
+        Errors: ImageError naming a picture; ValueError for one in a store without `fetch`; what `fetch` raises.
+        """
         p = self.image_processor.patch_size
-        decoded = [self.image_processor(_changed(part), outline.limit) for part in outline.pictures]
+        decoded = [self.image_processor(_changed(part), outline.limit) for part in _at_hand(outline.pictures, fetch)]
         for part, (_, grid), planned in zip(outline.pictures, decoded, outline.grids.tolist()):
             if list(grid) != planned:
                 raise ImageError(
@@ -165,6 +171,18 @@ class Processor:
         _write_json(directory / IMAGE_FILE, _image_config(self.image_processor))
         _write_json(directory / TOKENIZER_FILE, _tokenizer_config(self.tokenizer))
         (directory / TEMPLATE_FILE).write_text(CHAT_TEMPLATE, encoding="utf-8")
+
+
+def _at_hand(parts: Sequence[ImagePart], fetch: Fetch | None) -> list[ImagePart]:
+    """The parts with what lies in a store fetched."""
+    stored = [part.image for part in parts if isinstance(part.image, StoredPicture)]
+    if not stored or fetch is None:
+        return list(parts)
+    fetched = iter(fetch([picture.place for picture in stored]))
+    return [
+        replace(part, image=FetchedPicture(part.image, next(fetched))) if isinstance(part.image, StoredPicture) else part
+        for part in parts
+    ]
 
 
 def _changed(part: ImagePart) -> ImageSource:

@@ -23,7 +23,7 @@ from kimivl.config.base import ConfigError, parse, read_json
 from kimivl.config.recipe import RecipeConfig, StageConfig
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, held_out_packs
-from kimivl.data.source import Source, key_of, source_file
+from kimivl.data.source import Source, key_of, source_path
 from kimivl.engine.engine import Engine
 from kimivl.model.atomic import replaced_folder, write_atomic
 from kimivl.model.average import average_models
@@ -256,7 +256,7 @@ class Run:
         names = [name for stage in self.recipe.stages for name in stage.sources if name not in self.recipe.samplings]
         training = [(name, "train") for name in names]
         for name, split in [*training, *self.recipe.held_out_files]:
-            source_file(self.recipe.data, name, split)
+            source_path(self.recipe.data, name, split)
 
     def _check_problems(self, stage: StageConfig) -> None:
         """A truth that no answer could meet must not end a run hours after its start.

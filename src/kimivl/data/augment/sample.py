@@ -34,7 +34,7 @@ from kimivl.data.augment.geometry import (
 from kimivl.data.augment.options import choice_count, reordered
 from kimivl.data.sample import Sample
 from kimivl.processor.image import upright_size
-from kimivl.processor.messages import ImagePart, Message, Part, TextPart
+from kimivl.processor.messages import ImagePart, TextPart
 
 SMALLEST = 16  # pixels of a side, below which a picture is not shrunk
 
@@ -171,18 +171,12 @@ def _with_choices_reordered(sample: Sample, keys: np.ndarray) -> Sample:
 
 
 def _with_texts(sample: Sample, say: Callable[[TextPart], TextPart]) -> Sample:
-    return _with_parts(sample, lambda part: say(part) if isinstance(part, TextPart) else part)
+    return sample.with_parts(lambda part: say(part) if isinstance(part, TextPart) else part)
 
 
 def _with_changes(sample: Sample, changes: Sequence[Change]) -> Sample:
     left = iter(changes)
-    return _with_parts(sample, lambda part: replace(part, change=next(left)) if isinstance(part, ImagePart) else part)
-
-
-def _with_parts(sample: Sample, changed: Callable[[Part], Part]) -> Sample:
-    """With every part changed, in their order, whichever form the sample has."""
-    messages = tuple(Message(message.role, tuple(map(changed, message.parts))) for message in sample.messages)
-    return replace(sample, messages=messages, content=tuple(map(changed, sample.content)))
+    return sample.with_parts(lambda part: replace(part, change=next(left)) if isinstance(part, ImagePart) else part)
 
 
 def _kind(sample: Sample) -> Kind | None:

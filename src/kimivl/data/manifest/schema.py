@@ -1,0 +1,95 @@
+"""The two tables of a manifest, as Parquet files in one folder.
+
+What it is: their columns, `write_manifest`, and the digest that tells one manifest from another.
+What it is not: finding out what stands in them (`data/index/`), or reading samples (`manifest.py`).
+
+    objects.parquet   a row for each original: a picture file, a member of an archive, a page of a PDF, a video
+    samples.parquet   a row for each sample: its record as in docs/nano.md, and which objects its pictures are, in order
+
+Both are plain Parquet, for DuckDB or any other reader; the text of a sample stands in the table, pictures stay where they are.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kimivl.model.atomic import replaced_folder
+
+OBJECTS_FILE, SAMPLES_FILE = "objects.parquet", "samples.parquet"
+FORMAT = 1
+ROW_GROUP = 10_000
+
+OBJECTS = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),  # how records call it: a path below the root, "shard.tar/1.jpg"
+        pa.field("url", pa.string(), nullable=False),  # of the object that holds its bytes, relative to the root
+        pa.field("version", pa.string(), nullable=False),  # etag when it was indexed, "" where the store has none
+        pa.field("start", pa.int64(), nullable=False),  # the range of its bytes in that object
+        pa.field("length", pa.int64(), nullable=False),
+        pa.field("deflated", pa.bool_(), nullable=False),  # these bytes are raw deflate data (zip members)
+        pa.field("sha256", pa.string(), nullable=False),  # of these bytes
+        pa.field("media_type", pa.string(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),  # upright
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("page", pa.int32()),  # of a PDF, from 0
+        pa.field("frames", pa.int32()),  # of a video
+        pa.field("pts", pa.list_(pa.int64())),  # of each frame, in units of `time_base`
+        pa.field("time_base", pa.string()),  # seconds as a fraction, "1/15360"
+        pa.field("licence", pa.string()),  # SPDX where it is known
+        pa.field("language", pa.string()),  # BCP 47
+    ]
+)
+PICTURE = pa.struct([pa.field("object", pa.int32(), nullable=False), pa.field("frame", pa.int32())])
+SAMPLES = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("record", pa.string(), nullable=False),  # JSON; pictures by name, a frame of a video as "clip.mp4#frame=3"
+        pa.field("pictures", pa.list_(PICTURE), nullable=False),  # row in the objects, frame of a video
+        pa.field("text_length", pa.int64(), nullable=False),  # characters of all texts
+        pa.field("where", pa.string(), nullable=False),  # where the record was read, for errors: "train.jsonl:17"
+        pa.field("licence", pa.string()),
+        pa.field("language", pa.string()),
+    ]
+)
+
+Row = Mapping[str, Any]
+
+
+def write_manifest(folder: Path, objects: Sequence[Row], samples: Iterable[Row], root: str) -> str:
+    """Writes both tables, or none. Returns: the manifest's digest, in hexadecimal digits, of all rows but not of the root.
+
+    Args:
+        objects, samples: rows as of `OBJECTS` and `SAMPLES`.
+        root: URL that the objects' are relative to, ending in "/".
+    Raises: OSError; pyarrow.ArrowInvalid for a row that is not of the schema.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    with replaced_folder(folder) as new:
+        _write(new / OBJECTS_FILE, OBJECTS, objects, root, digest)
+        _write(new / SAMPLES_FILE, SAMPLES, samples, root, digest)
+        (new / "manifest.json").write_text(json.dumps({"format": FORMAT, "root": root, "digest": digest.hexdigest()}) + "\n")
+    return digest.hexdigest()
+
+
+def _write(path: Path, schema: pa.Schema, rows: Iterable[Row], root: str, digest: hashlib.blake2b) -> None:
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in _batches(rows):
+            for row in batch:
+                digest.update(json.dumps([row.get(name) for name in schema.names], ensure_ascii=False).encode())
+            writer.write_table(pa.Table.from_pylist(batch, schema))
+
+
+def _batches(rows: Iterable[Row]) -> Iterable[list[Row]]:
+    batch: list[Row] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == ROW_GROUP:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

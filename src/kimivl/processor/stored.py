@@ -1,0 +1,47 @@
+"""Pictures that lie in a store: where their bytes are, and what is known of them before anything is fetched.
+
+What it is: three small frozen records, and `Fetch`, how whoever decodes pictures asks for bytes.
+What it is not: a client (`data/store/`), the tables that name pictures (`data/manifest/`), or decoding (`image.py`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBytes:
+    """Bytes `start` to `start + length` of an object: a whole file, or a member of a tar or zip archive.
+
+    `url`: of the object, as `s3://bucket/key` or `file:///path`. `version`: its etag when it was indexed, "" without one.
+    `sha256`: of these bytes, in hexadecimal digits. `deflated`: whether they are raw deflate data, as in zip archives.
+    """
+
+    url: str
+    version: str
+    start: int
+    length: int
+    sha256: str
+    deflated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """A picture, a page of a PDF or a frame of a video. `width`, `height`: upright. `frame`: of pages or frames, from 0."""
+
+    name: str
+    place: StoredBytes
+    media_type: str
+    width: int
+    height: int
+    frame: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedPicture:
+    """The same with its bytes at hand."""
+
+    stored: StoredPicture
+    data: bytes
+
+
+Fetch = Callable[[Sequence[StoredBytes]], list[bytes]]  # the bytes of each place, in the same order, inflated and verified
