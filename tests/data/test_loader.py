@@ -10,7 +10,8 @@ from PIL import Image
 
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, held_out_packs, pieces_of
-from kimivl.data.plan import PlanState, cut, outline, patch_limit
+from kimivl.data.pieces import cut, outline
+from kimivl.data.plan import PlanState, patch_limit
 from kimivl.data.source import Source
 from kimivl.processor.image import ImageError
 

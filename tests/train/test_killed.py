@@ -13,7 +13,9 @@ import pytest
 import kimivl
 from kimivl.config.model import preset
 from kimivl.config.recipe import RecipeConfig
+from kimivl.data.log import Entry
 from kimivl.model.layout import stored_tensors
+from kimivl.train.data_changes import change_mixture
 from kimivl.train.metrics import read_metrics
 from kimivl.train.run import Run
 
@@ -27,6 +29,7 @@ torch.set_num_threads(int(sys.argv[3]))
 Run(RecipeConfig.model_validate_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2])).train()
 """
 EVERY, STEPS = 4, 40  # steps between checkpoints, and of a stage
+CHANGED, OTHER = 32, {"captions": 1.0, "text": 5.0}  # when the mixture becomes another one
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +45,9 @@ def recipe(make_recipe, make_stage) -> RecipeConfig:
 
 @pytest.fixture(scope="module")
 def whole(recipe, tmp_path_factory) -> Run:
-    """The run that nobody kills."""
+    """The run that nobody kills. Its mixture is known to change at a step of the second stage."""
     run = Run(recipe, tmp_path_factory.mktemp("whole") / "run")
+    run.data_log(recipe.stage("joint")).append(Entry(step=CHANGED, weights=OTHER))
     run.train()
     return run
 
@@ -75,7 +79,8 @@ def train_until_killed(folder: Path, recipe_file: Path, stage: str, step: int, d
 
 
 def test_a_run_that_was_killed_again_and_again_ends_with_the_losses_and_weights_of_one_that_was_not(recipe, whole, tmp_path):
-    """Before the first checkpoint, once after it in the first stage and twice in the second, each time at a random moment."""
+    """Before the first checkpoint, once after it in the first stage and twice in the second, each time at a random moment; then
+    the mixture is changed."""
     rng, folder = random.Random(), tmp_path / "run"
     (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
     for stage, first, last in (("text", 1, EVERY - 2), ("text", EVERY + 1, 26), ("joint", EVERY + 1, 14), ("joint", 18, 26)):
@@ -85,11 +90,13 @@ def test_a_run_that_was_killed_again_and_again_ends_with_the_losses_and_weights_
         assert (folder / "stages" / stage).exists() and not (folder / "stages" / stage / "finished.json").exists()
         assert lines(folder, stage) == lines(whole.folder, stage)[: len(lines(folder, stage))]
     assert (folder / "stages" / "text" / "finished.json").exists()
+    assert change_mixture(folder, "joint", OTHER, CHANGED) == CHANGED
 
     Run(recipe, folder).train()
     for stage in ("text", "joint"):
         assert len(lines(folder, stage)) == STEPS
-        assert_equal(folder / "stages" / stage, whole.folder / "stages" / stage)
+        more = ("data_log.jsonl",) if stage == "joint" else ()
+        assert_equal(folder / "stages" / stage, whole.folder / "stages" / stage, *more)
 
 
 def test_reinforcement_learning_goes_on_with_the_same_problems_and_draws(make_recipe, make_stage, tmp_path):

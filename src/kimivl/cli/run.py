@@ -27,6 +27,11 @@ def add_run(commands: Any) -> None:
         "--workers", type=int, default=0, metavar="N",
         help="threads that decode pictures ahead; the result does not depend on it (default: 0, which suits two cores)",
     )  # fmt: skip
+    parser.add_argument(
+        "--damaged", choices=("stop", "quarantine"), default="stop",
+        help="what is done about a sample with a picture that cannot be used: stop (the default), or write it into the stage's "
+        "data_log.jsonl and go on without it",
+    )  # fmt: skip
     parser.set_defaults(when_stopped=RESUMES)
 
 
@@ -39,7 +44,7 @@ def _run(args: argparse.Namespace) -> None:
     from kimivl.eval.summary import check_questions, measure_run
     from kimivl.train.run import Run
 
-    run = Run(recipe, args.runs / (args.name or recipe.name), args.workers)
+    run = Run(recipe, args.runs / (args.name or recipe.name), args.workers, args.damaged)
     check_questions(recipe)
     run.train()
     measure_run(run)

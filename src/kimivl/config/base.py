@@ -31,6 +31,7 @@ def _plain_name(name: str) -> str:
 
 
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, AfterValidator(_plain_name)]  # of what has a folder or files of its own in a run
 
 

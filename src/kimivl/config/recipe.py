@@ -9,13 +9,13 @@ Facts: the stages are the paper's (§2.3, §2.4, Table 1).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import yaml
 from pydantic import Field, model_validator
 
 from kimivl.config.augment import AugmentConfig
-from kimivl.config.base import AboveZero, Config, ConfigError, Name, parse
+from kimivl.config.base import AboveZero, Config, ConfigError, Name, Weight, parse
 from kimivl.config.evaluation import EvaluationConfig, HeldOutTextConfig
 from kimivl.config.model import ModelConfig, TextConfig, TextEncoderConfig, preset
 from kimivl.config.overrides import overridden
@@ -24,7 +24,6 @@ from kimivl.config.rl import DPOConfig, RLConfig, SampleConfig
 StageKind = Literal[
     "text", "vit", "align", "joint", "cooldown", "long_context", "sft", "long_cot", "rl", "average", "sample", "dpo"
 ]  # fmt: skip
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 # Keys that one kind of stage has and must have, each with what it looks like.
 OWN_KEYS = {
@@ -35,7 +34,7 @@ OWN_KEYS = {
 NEEDED = ("steps", "context", "pack_tokens", "schedule")
 ALLOWED = {"average": {"name", "kind"}, "sample": {"name", "kind", "language", "vision", "context", "mixture"}}
 # What stages that learn from responses have no use for: a minibatch is as many packs as it needs, and the router's bias stays.
-IDLE = ("packs", "pack_patches", "resolution", "augment", "look_ahead", "balance_rate")
+IDLE = ("packs", "pack_patches", "resolution", "augment", "look_ahead", "packing", "shares", "balance_rate")
 
 
 class PhaseConfig(Config):
@@ -48,7 +47,7 @@ class PhaseConfig(Config):
 
 
 class MixturePoint(Config):
-    """Shares of the data sources, by tokens, at a moment of the stage; between two points they move linearly.
+    """Shares of the data sources at a moment of the stage; between two points they move linearly.
 
     `at` is the fraction of the stage's steps. The weights need not add up to 1.
     """
@@ -103,7 +102,9 @@ class StageConfig(Config):
     resolution: tuple[ResolutionPoint, ...] = ()
     augment: dict[str, AugmentConfig] = {}  # source → how its samples are changed at random
     optimizer: OptimizerConfig = OptimizerConfig()
-    look_ahead: int = Field(default=0, ge=0)  # samples that may go before one that does not fit a pack any more
+    look_ahead: int = Field(default=0, ge=0)  # samples that may wait because they do not fit, while others go before them
+    packing: Literal["in_order", "grouped", "balanced"] = "in_order"  # what `data/packing.py` makes packs of
+    shares: Literal["tokens", "samples"] = "tokens"  # what the weights of a mixture count
     balance_rate: float = Field(default=1e-3, ge=0)  # u of Moonlight's rule; 0 leaves the router's bias alone
     rope_theta: AboveZero | None = None  # resets the RoPE base from this stage on
     checkpoint_every: int = Field(default=200, gt=0)

@@ -1,4 +1,4 @@
-"""Which source comes next, so that tokens arrive in the wanted shares.
+"""Which source comes next, so that tokens (or samples) arrive in the wanted shares.
 
 What it is: a credit account per source. Every drawn sample gives each source its share of the sample's tokens as credit
 and takes the tokens from the source it came from; the richest source is next. No source is ever ahead of its share by a
@@ -39,8 +39,8 @@ class Mixture:
         """The source whose credit is largest; among equals the one with the larger weight, then the first by name."""
         return min(weights, key=lambda name: (-self.credits.get(name, 0.0), -weights[name], name))
 
-    def settle(self, source: str, tokens: int, weights: Mapping[str, float]) -> None:
-        """Books a drawn sample."""
+    def settle(self, source: str, amount: float, weights: Mapping[str, float]) -> None:
+        """Books what was drawn: so many tokens, or so much of a sample."""
         for name, weight in weights.items():
-            self.credits[name] = self.credits.get(name, 0.0) + weight * tokens
-        self.credits[source] -= tokens
+            self.credits[name] = self.credits.get(name, 0.0) + weight * amount
+        self.credits[source] -= amount

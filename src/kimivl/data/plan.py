@@ -1,8 +1,9 @@
 """Which samples lie in which pack, decided before any picture is decoded.
 
 What it is: `Planner`, an endless, deterministic stream of packs as outlines; `PlanState` is its whole memory, and the packs that
-follow are a function of it, the seed and the step alone, whoever decodes their pictures.
-What it is not: reading files (`source.py`), rendering text (`processor/`), or the arrays of a pack (`loader.py`, `batch.py`).
+follow are a function of it, the seed, the step and the data log alone, whoever decodes their pictures.
+What it is not: reading files (`source.py`), rendering text (`pieces.py`), which pack a piece goes into (`packing.py`), or
+the arrays of a pack (`loader.py`, `batch.py`).
 Packing keeps the stream's order but for a waiting line: of the samples that do not fit, up to `look_ahead` wait for the next pack
 while others behind them still fill this one.
 """
@@ -16,97 +17,151 @@ import numpy as np
 
 from kimivl.config.recipe import StageConfig
 from kimivl.data.augment.sample import augmented
-from kimivl.data.batch import Piece, PieceTokens
+from kimivl.data.log import DataLog, Exclusion
 from kimivl.data.mixture import Mixture, weights_at
+from kimivl.data.packing import packing_of
+from kimivl.data.pieces import Planned, planned_pieces, versions
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source, key_of
-from kimivl.processor.processor import Outline, Processor
+from kimivl.processor.processor import Processor
 
-KEPT = 256  # samples whose outline is kept for a moment: long documents, and those that wait
+KEPT = 1024  # samples whose outline is kept for a moment: long documents, and those that wait
 
-
-@dataclass(frozen=True)
-class Planned(PieceTokens):
-    """A piece before its pictures are decoded. `outline`: of the whole sample."""
-
-    outline: Outline
-
-    @property
-    def patches(self) -> int:
-        return self.outline.patches
-
-    def filled(self, processor: Processor) -> Piece:
-        """With its pictures. Raises: ImageError naming one that cannot be used."""
-        encoded = processor.filled(self.outline)
-        tokens = self.source, self.sample_id, self.ids, self.labels, self.supervised
-        return Piece(*tokens, encoded.patches, encoded.grids)
+Place = tuple[str, int, int]  # source, number of the sample in its walk, part
 
 
 @dataclass
 class PlanState:
     """Where the stream stands: samples drawn, parts of the current long document handed out, and credit, per source; what
-    waits, as (source, number of the sample in its walk, part); a digest of all that was packed.
+    waits; a digest of all that was packed, and one of the data log's entries so far.
     """
 
     drawn: dict[str, int] = field(default_factory=dict)
     parts_used: dict[str, int] = field(default_factory=dict)
     credits: dict[str, float] = field(default_factory=dict)
-    waiting: list[tuple[str, int, int]] = field(default_factory=list)
+    waiting: list[Place] = field(default_factory=list)
     digest: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What holds at a step: shares of the sources, the patch budget of a picture, what is left out, the log's digest."""
+
+    weights: dict[str, float]
+    limit: int | None
+    excluded: dict[tuple[str, str], Exclusion]
+    log: str
 
 
 class Planner:
-    """The packs of a stage, one after the other.
+    """The packs of a stage, step by step.
 
     Args:
-        sources: by name; all that the stage's mixture names.
+        sources: by name; all that the stage's mixture and the log name.
         seed: of the run; with the stage's name it decides the order of each source.
+        log: what was changed since the stage began.
     """
 
-    def __init__(self, stage: StageConfig, sources: Mapping[str, Source], processor: Processor, seed: int):
-        self.stage, self.sources, self.processor, self.seed = stage, sources, processor, seed
+    def __init__(
+        self, stage: StageConfig, sources: Mapping[str, Source], processor: Processor, seed: int, log: DataLog | None = None
+    ):
+        self.stage, self.sources, self.processor, self.seed, self.log = stage, sources, processor, seed, log or DataLog()
         self.state = PlanState()
-        self._outlined: OrderedDict[tuple[str, int, int | None], list[Planned]] = OrderedDict()
+        self._outlined: OrderedDict[tuple[str, int, int | None, str], list[Planned]] = OrderedDict()
 
-    def next_pack(self, progress: float) -> list[Planned]:
-        """The pack that comes next, at a moment of the stage (0 to 1). Raises: ValueError naming a sample that fits no pack."""
-        weights, mixture = weights_at(self.stage.mixture, progress), Mixture(self.state.credits)
-        pack, tokens, patches = list[Planned](), 0, 0
+    def packs(self, step: int) -> list[list[Planned]]:
+        """The packs of a step; steps come in order, from the one that `state` belongs to.
 
-        def take(piece: Planned) -> bool:
-            nonlocal tokens, patches
-            self._check_budget(piece)
-            if tokens + len(piece.ids) > self.stage.pack_tokens or patches + piece.patches > self.stage.pack_patches:
-                return False
-            pack.append(piece)
-            tokens, patches = tokens + len(piece.ids), patches + piece.patches
-            return True
+        Raises: ValueError naming a sample that fits no pack, a source without a sample that may be used, or a log that was
+            changed behind what is planned.
+        """
+        self._check_log(step)
+        now = self._moment(step)
+        packs: list[list[Planned]] = []
+        while len(packs) < self.stage.packs:
+            packs += self._filled(now)
+        for pack in packs:
+            self.state.digest = _digest(self.state.digest, pack)
+        self.state.log = now.log
+        return packs
 
-        waiting = [place for place in self.state.waiting if not take(self._pieces(*place[:2], progress)[place[2]])]
+    def _moment(self, step: int) -> Moment:
+        progress = step / self.stage.steps
+        weights = self.log.weights(step) or weights_at(self.stage.mixture, progress)
+        return Moment(weights, patch_limit(self.stage, progress), self.log.exclusions(step), self.log.digest(step))
+
+    def _check_log(self, step: int) -> None:
+        if self.state.log != self.log.digest(step - 1):
+            raise ValueError(
+                f"{self.log.path}: its entries for steps before {step} are not those that these steps were planned with; "
+                f"entries are only appended, for step {step} or later"
+            )
+
+    def _filled(self, now: Moment) -> list[list[Planned]]:
+        """The next packs: one, or all of a step where they are filled together."""
+        packing, waiting = packing_of(self.stage), 0
+        line: list[tuple[Place, Planned]] = []  # all that could be in these packs, in the order in which it was drawn
+        for place in self.state.waiting:
+            if pieces := self._pieces(*place[:2], now):
+                line.append((place, pieces[place[2]]))
+                waiting += not packing.take(line[-1][1])
         while True:
-            name = mixture.next_source(weights)
-            number, part = self.state.drawn.get(name, 0), self.state.parts_used.get(name, 0)
-            pieces = self._pieces(name, number, progress)
-            if not take(pieces[part]):
-                if len(waiting) == self.stage.look_ahead:
+            place, piece, parts = self._next(now)
+            if not packing.take(piece):
+                if waiting == self.stage.look_ahead:
                     break
-                waiting.append((name, number, part))
-            mixture.settle(name, len(pieces[part].ids), weights)
-            self._advance(name, is_last_part=part + 1 == len(pieces))
-        self.state.credits, self.state.waiting = mixture.credits, waiting
-        self.state.digest = _digest(self.state.digest, pack)
-        return pack
+                waiting += 1
+            line.append((place, piece))
+            self._advance(place, len(piece.ids), parts, now)
+        packs = packing.done(piece)
+        packed = {id(each) for pack in packs for each in pack}
+        self.state.waiting = [place for place, each in line if id(each) not in packed]
+        return packs
 
-    def _pieces(self, name: str, number: int, progress: float) -> list[Planned]:
-        """The parts of a source's `number`-th sample."""
-        key = (name, number, patch_limit(self.stage, progress))
+    def _next(self, now: Moment) -> tuple[Place, Planned, int]:
+        """The piece that comes next, and how many its sample has. Samples that the log leaves out are passed over."""
+        name = Mixture(self.state.credits).next_source(now.weights)
+        for _ in range(len(self._source(name)) + 1):
+            number = self.state.drawn.get(name, 0)
+            if pieces := self._pieces(name, number, now):
+                part = self.state.parts_used.get(name, 0)
+                self._check_budget(pieces[part])
+                return (name, number, part), pieces[part], len(pieces)
+            self.state.drawn[name], self.state.parts_used[name] = number + 1, 0
+        raise ValueError(f"{self.log.path}: every sample of the source {name} is left out; give it the weight 0 instead")
+
+    def _advance(self, place: Place, tokens: int, parts: int, now: Moment) -> None:
+        """Books a piece that was drawn."""
+        name, number, part = place
+        mixture = Mixture(self.state.credits)
+        mixture.settle(name, tokens if self.stage.shares == "tokens" else 1 / parts, now.weights)
+        self.state.credits = mixture.credits
+        is_last = part + 1 == parts
+        self.state.drawn[name] = number + is_last
+        self.state.parts_used[name] = 0 if is_last else part + 1
+
+    def _source(self, name: str) -> Source:
+        try:
+            return self.sources[name]
+        except KeyError:
+            known = ", ".join(self.sources)
+            raise ValueError(f"{self.log.path} names the source {name}, which is not open; there are {known}") from None
+
+    def _pieces(self, name: str, number: int, now: Moment) -> list[Planned]:
+        """The parts of a source's `number`-th sample; none if the log leaves it out."""
+        key = (name, number, now.limit, now.log)
         if key not in self._outlined:
-            source = self.sources[name]
-            sample = self._augmented(name, number, source.nth(number, self.seed, self.stage.name))
-            self._outlined[key] = cut(outline(sample, self.processor, key[2]), name, sample, self.stage.context)
+            self._outlined[key] = self._rendered(name, number, now)
             if len(self._outlined) > KEPT:
                 self._outlined.popitem(last=False)
         return self._outlined[key]
+
+    def _rendered(self, name: str, number: int, now: Moment) -> list[Planned]:
+        sample = self._source(name).nth(number, self.seed, self.stage.name)
+        if is_excluded(sample, now.excluded.get((name, sample.id))):
+            return []
+        return planned_pieces(self._augmented(name, number, sample), name, self.processor, self.stage.context, now.limit)
 
     def _augmented(self, name: str, number: int, sample: Sample) -> Sample:
         """As it is seen in this epoch of its source."""
@@ -115,11 +170,6 @@ class Planner:
             return sample
         key = key_of(self.seed, "augment", self.stage.name, name, sample.id, number // len(self.sources[name]))
         return augmented(sample, settings, np.random.Generator(np.random.Philox(key=key))).sample
-
-    def _advance(self, name: str, is_last_part: bool) -> None:
-        if is_last_part:
-            self.state.drawn[name] = self.state.drawn.get(name, 0) + 1
-        self.state.parts_used[name] = 0 if is_last_part else self.state.parts_used.get(name, 0) + 1
 
     def _check_budget(self, piece: Planned) -> None:
         if piece.patches > self.stage.pack_patches:
@@ -135,33 +185,9 @@ def patch_limit(stage: StageConfig, progress: float) -> int | None:
     return limits[-1] if limits else None
 
 
-def outline(sample: Sample, processor: Processor, limit: int | None = None) -> Outline:
-    """Renders a sample, whichever form it has."""
-    if sample.is_chat:
-        return processor.outline_chat(sample.messages, limit=limit)
-    return processor.outline_document(sample.content, limit=limit)
-
-
-def cut(whole: Outline, source: str, sample: Sample, context: int) -> list[Planned]:
-    """Shifts labels and cuts a long text document into parts of at most `context` tokens.
-
-    Raises: ValueError for a chat or a document with pictures that is longer: cutting would separate text and pictures; and for
-        a document without text.
-    """
-    ids, labels, supervised = whole.ids[:-1], whole.ids[1:], whole.supervised[1:]
-    if not len(ids):
-        raise ValueError(f"sample {sample.id} of {source} is an empty document: give it text, or remove it")
-    if len(ids) > context and (sample.is_chat or whole.pictures):
-        raise ValueError(
-            f"sample {sample.id} has {len(ids)} tokens, above the context of {context}: shorten it or raise the context"
-        )
-    return [
-        Planned(
-            source, sample.id, ids[start : start + context], labels[start : start + context],
-            supervised[start : start + context], whole,
-        )
-        for start in range(0, len(ids), context)
-    ]  # fmt: skip
+def is_excluded(sample: Sample, exclusion: Exclusion | None) -> bool:
+    """Whether a sample is left out: its originals still have the versions that the exclusion is about."""
+    return exclusion is not None and set(exclusion.versions) <= set(versions(sample.images))
 
 
 def _digest(before: str, pack: Sequence[Planned]) -> str:

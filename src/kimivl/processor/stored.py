@@ -44,4 +44,8 @@ class FetchedPicture:
     data: bytes
 
 
-Fetch = Callable[[Sequence[StoredBytes]], list[bytes]]  # the bytes of each place, in the same order, inflated and verified
+class CorruptObject(ValueError):
+    """Bytes in a store are not those that were indexed; the message names the object, the range and the fix."""
+
+
+Fetch = Callable[[Sequence[StoredBytes]], list[bytes]]  # the bytes of each place, in order, inflated and verified

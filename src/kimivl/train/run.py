@@ -7,6 +7,7 @@ result (`eval/`), or the command line.
     runs/NAME/data.json                 which build of the data it reads, where the data have a manifest
     runs/NAME/processor/                tokenizer and image settings
     runs/NAME/stages/STAGE/metrics.jsonl, checkpoint/   while it trains
+    runs/NAME/stages/STAGE/data_log.jsonl               what was changed about its data meanwhile
     runs/NAME/stages/STAGE/model/, finished.json        when it is done; a `sample` stage has data in the place of a model
 """
 
@@ -22,7 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kimivl.config.base import ConfigError, parse, read_json
 from kimivl.config.recipe import RecipeConfig, StageConfig
 from kimivl.data.batch import PackedBatch
-from kimivl.data.loader import Loader, held_out_packs
+from kimivl.data.loader import Damaged, Loader, held_out_packs
+from kimivl.data.log import DataLog
 from kimivl.data.source import Source, key_of, source_path
 from kimivl.engine.engine import Engine
 from kimivl.model.atomic import replaced_folder, write_atomic
@@ -52,11 +54,12 @@ class Run:
 
     Args:
         workers: threads that decode pictures ahead; what a run gives does not depend on it.
+        damaged: what is done about samples with pictures that cannot be used, as of `Loader`.
     Raises: ConfigError if the folder holds a run of another recipe, or on another build of the data.
     """
 
-    def __init__(self, recipe: RecipeConfig, folder: Path, workers: int = 0):
-        self.recipe, self.folder, self.workers = recipe, folder, workers
+    def __init__(self, recipe: RecipeConfig, folder: Path, workers: int = 0, damaged: Damaged = "stop"):
+        self.recipe, self.folder, self.workers, self.damaged = recipe, folder, workers, damaged
         self.stages_folder = folder / "stages"
         self.dtype = compute_dtype(recipe.dtype)
         self.builder = Builder(recipe, self.stages_folder, self.dtype)
@@ -80,8 +83,12 @@ class Run:
         return Source(self.stages_folder if name in self.recipe.samplings else self.recipe.data, name)
 
     def sources(self, stage: StageConfig) -> dict[str, Source]:
-        """All that the stage's mixture names. Raises: FileNotFoundError naming what is missing."""
-        return {name: self.source(name) for name in stage.sources}
+        """All that the stage's mixture and its data log name. Raises: FileNotFoundError naming what is missing."""
+        return {name: self.source(name) for name in dict.fromkeys([*stage.sources, *self.data_log(stage).sources])}
+
+    def data_log(self, stage: StageConfig) -> DataLog:
+        """What was changed about the stage's data since it began."""
+        return DataLog(self.stages_folder / stage.name / "data_log.jsonl")
 
     def is_finished(self, stage: StageConfig) -> bool:
         return (self.stages_folder / stage.name / "finished.json").exists()
@@ -98,7 +105,10 @@ class Run:
     def _train_stage(self, stage: StageConfig, processor: Processor) -> None:
         folder = self.stages_folder / stage.name
         task = self.task(stage, processor)
-        loader = Loader(stage, self.sources(stage), processor, self.recipe.seed, workers=self.workers)
+        loader = Loader(
+            stage, self.sources(stage), processor, self.recipe.seed, workers=self.workers, log=self.data_log(stage),
+            damaged=self.damaged,
+        )  # fmt: skip
         held_out, every = self._held_out_text(stage, processor)
         with _progress_bar() as bar:
             line = bar.add_task(stage.name, total=stage.steps, note="")

@@ -1,0 +1,108 @@
+"""What is changed about a stage's data while it runs: entries that are only ever appended, each in force from a step on.
+
+What it is: `DataLog`, a JSONL file beside the stage's metrics. The plan of a step is a function of the entries up to it, so a run
+that was interrupted meets the same changes at the same steps.
+What it is not: the recipe's own mixture, which holds until the first entry, or the plan (`plan.py`).
+
+    {"step": 120, "weights": {"captions": 2, "documents": 1}}
+    {"step": 340, "excluded": {"source": "captions", "id": "captions-17", "versions": ["9b2c…"], "reason": "…"}}
+"""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from kimivl.config.base import Config, Weight, parse
+from kimivl.model.atomic import writing
+
+
+class Exclusion(Config):
+    """A sample that is left out, as long as its originals have these versions: a mended one has another and comes back."""
+
+    source: str
+    id: str
+    versions: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class Entry(Config):
+    """From `step` on, other shares of the sources, or a sample left out."""
+
+    step: int = Field(ge=0)
+    weights: dict[str, Weight] | None = None
+    excluded: Exclusion | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "Entry":
+        if (self.weights is None) == (self.excluded is None):
+            raise ValueError("an entry has either weights or excluded")
+        if self.weights is not None and not any(self.weights.values()):
+            raise ValueError("at least one source needs a weight above 0")
+        return self
+
+
+class DataLog:
+    """The entries of `path`, read again whenever the file has grown; none without a file."""
+
+    def __init__(self, path: Path | None = None):
+        self.path = path
+        self._size = 0
+        self._entries: list[Entry] = []
+
+    @property
+    def sources(self) -> list[str]:
+        """All sources that entries give a weight."""
+        return list(dict.fromkeys(name for entry in self.until(sys.maxsize) for name in entry.weights or ()))
+
+    def until(self, step: int) -> list[Entry]:
+        """The entries that are in force at a step. Raises: ValueError naming file, line and fault."""
+        self._read()
+        return [entry for entry in self._entries if entry.step <= step]
+
+    def weights(self, step: int) -> dict[str, float] | None:
+        """The shares that are in force at a step, adding up to 1; None if those of the recipe are."""
+        found = [entry.weights for entry in self.until(step) if entry.weights is not None]
+        return {name: weight / sum(found[-1].values()) for name, weight in found[-1].items() if weight > 0} if found else None
+
+    def exclusions(self, step: int) -> dict[tuple[str, str], Exclusion]:
+        """What is left out at a step, by source and id."""
+        return {(each.source, each.id): each for entry in self.until(step) if (each := entry.excluded)}
+
+    def digest(self, step: int) -> str:
+        """Of the entries that are in force at a step; empty without any."""
+        entries = [entry.model_dump_json() for entry in self.until(step)]
+        return hashlib.blake2b("\n".join(entries).encode(), digest_size=8).hexdigest() if entries else ""
+
+    def append(self, entry: Entry) -> None:
+        """Adds an entry, on disk before it returns. Raises: NotWritten naming the file."""
+        if self.path is None:
+            raise ValueError("this log has no file to append to")
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            line = json.dumps(entry.model_dump(exclude_none=True), ensure_ascii=False) + "\n"
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(descriptor, line.encode())
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _read(self) -> None:
+        size = self.path.stat().st_size if self.path is not None and self.path.exists() else 0
+        if self.path is None or size == self._size:
+            return
+        whole = self.path.read_bytes().rpartition(b"\n")[0]  # a line without its end is still being written
+        self._entries = [_entry(line, f"{self.path}:{number}") for number, line in enumerate(whole.splitlines(), 1) if line]
+        self._size = size
+
+
+def _entry(line: bytes, where: str) -> Entry:
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{where}: not an entry of a data log ({error})") from None
+    return parse(Entry, values if isinstance(values, dict) else {}, where)

@@ -1,0 +1,61 @@
+"""Changes to the data of a stage that is running, or was interrupted: other shares of its sources, samples left out.
+
+What it is: what `kimivl data mix` and `kimivl data exclude` do, which is to add an entry to the stage's data log (`data/log.py`).
+What it is not: the meaning of entries (`data/plan.py`).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kimivl.config.base import parse, read_json
+from kimivl.config.recipe import RecipeConfig, StageConfig
+from kimivl.data.log import DataLog, Entry, Exclusion
+from kimivl.data.source import source_path
+from kimivl.train.metrics import read_metrics
+
+MARGIN = 20  # steps behind the last one in the metrics: more than any run plans ahead
+
+
+def change_mixture(run: Path, stage: str, weights: Mapping[str, float], at: int | None = None) -> int:
+    """From a step on, the stage draws by these weights instead of its recipe's. Returns: the step.
+
+    Args:
+        run: the folder of the run.
+        at: the first step; unless given, a few behind the last one that was made.
+    Raises: ValueError naming a stage that is finished or does not train on packs, a step that was made, or a weight;
+        FileNotFoundError naming a source that is not there.
+    """
+    recipe, config, step = _next_step(run, stage, at)
+    for name in weights:
+        if name not in recipe.samplings:
+            source_path(recipe.data, name)
+    return _append(run, config, parse(Entry, {"step": step, "weights": dict(weights)}, "the mixture"))
+
+
+def exclude_sample(run: Path, stage: str, source: str, sample: str, reason: str, at: int | None = None) -> int:
+    """From a step on, the stage leaves out a sample. Returns, args and raises: as of `change_mixture`."""
+    _, config, step = _next_step(run, stage, at)
+    if source not in config.sources:
+        raise ValueError(f"stage {stage} has no source {source}; its sources are {', '.join(config.sources)}")
+    return _append(run, config, Entry(step=step, excluded=Exclusion(source=source, id=sample, reason=reason)))
+
+
+def _next_step(run: Path, name: str, at: int | None) -> tuple[RecipeConfig, StageConfig, int]:
+    recipe = parse(RecipeConfig, read_json(run / "recipe.json"), str(run / "recipe.json"))
+    stage, folder = recipe.stage(name), run / "stages" / name
+    if not stage.trains or stage.kind in ("rl", "dpo"):
+        raise ValueError(f"stage {name} is of kind {stage.kind!r}, which has no mixture of packs")
+    if (folder / "finished.json").exists():
+        raise ValueError(f"stage {name} of {run} is finished; what it learned from does not change any more")
+    metrics = folder / "metrics.jsonl"
+    lines = read_metrics(metrics) if metrics.exists() else []
+    made = int(lines[-1]["step"]) + 1 if lines else 0
+    step = (made + MARGIN if made else 0) if at is None else at
+    if not made <= step < stage.steps:
+        raise ValueError(f"stage {name} has made {made} of its {stage.steps} steps, so step {step} cannot be changed")
+    return recipe, stage, step
+
+
+def _append(run: Path, stage: StageConfig, entry: Entry) -> int:
+    DataLog(run / "stages" / stage.name / "data_log.jsonl").append(entry)
+    return entry.step

@@ -1,0 +1,54 @@
+"""Changes of a stage's data while it runs: from which step on they hold, and what a log must not be."""
+
+import json
+
+import pytest
+
+from kimivl.data.log import DataLog, Entry, Exclusion
+
+
+def test_what_was_appended_last_holds_from_its_step_on(tmp_path):
+    log = DataLog(tmp_path / "stage" / "data_log.jsonl")
+    assert log.weights(0) is None and log.digest(100) == "" and log.exclusions(9) == {}
+    log.append(Entry(step=5, weights={"a": 3, "b": 1, "c": 0}))
+    log.append(Entry(step=8, weights={"b": 2}))
+    log.append(Entry(step=8, excluded=Exclusion(source="a", id="a-1", versions=("x",), reason="torn")))
+    assert [log.weights(step) for step in (4, 5, 7, 8, 99)] == [None, *[{"a": 0.75, "b": 0.25}] * 2, *[{"b": 1.0}] * 2]
+    assert log.exclusions(7) == {} and list(log.exclusions(8)) == [("a", "a-1")]
+    assert len({log.digest(step) for step in (4, 5, 6, 7, 8, 9)}) == 3
+
+
+def test_another_process_sees_what_was_appended_and_the_file_is_plain_json(tmp_path):
+    path = tmp_path / "data_log.jsonl"
+    writer, reader = DataLog(path), DataLog(path)
+    assert reader.weights(3) is None
+    writer.append(Entry(step=3, weights={"ä": 1}))
+    assert reader.weights(3) == {"ä": 1.0} and reader.digest(3) == writer.digest(3)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"step": 3, "weights": {"ä": 1.0}}]
+    with path.open("a") as file:
+        file.write('{"step": 4, "weights": {"b')  # still being written
+    assert reader.weights(9) == {"ä": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "data_log.jsonl:2: not an entry of a data log"),
+        ("[]", "step: this key is missing"),
+        ('{"step": 1}', "either weights or excluded"),
+        ('{"step": 1, "weights": {"a": 0}}', "at least one source needs a weight above 0"),
+        ('{"step": -1, "weights": {"a": 1}}', "step: .* greater than or equal to 0"),
+        ('{"step": 1, "weigths": {"a": 1}}', "did you mean 'weights'"),
+        ('{"step": 1, "weights": {"a": 1}, "excluded": {"source": "a", "id": "1"}}', "either weights or excluded"),
+    ],
+)
+def test_a_line_that_is_no_entry_is_named(tmp_path, line, words):
+    path = tmp_path / "data_log.jsonl"
+    path.write_text('{"step": 0, "weights": {"a": 1}}\n' + line + "\n")
+    with pytest.raises(ValueError, match=words):
+        DataLog(path).until(0)
+
+
+def test_a_log_without_a_file_takes_nothing():
+    with pytest.raises(ValueError, match="no file"):
+        DataLog().append(Entry(step=0, weights={"a": 1}))

@@ -1,0 +1,106 @@
+"""Changing what a stage learns from while it runs, from the command line; and what is refused."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from kimivl.cli import main
+from kimivl.data.pieces import DamagedSample
+from kimivl.train.metrics import read_metrics
+from kimivl.train.run import Run
+
+
+@pytest.fixture
+def stopped(make_recipe, make_stage, tmp_path):
+    """A run of 40 steps that was interrupted in its 13th."""
+    recipe = make_recipe(make_stage("joint", steps=40, checkpoint_every=4, schedule=[{"steps": 40, "start": 1e-3, "end": 1e-3}]))
+    run = Run(recipe, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(run, 12).train()
+    return run
+
+
+def interrupt(run, step):
+    """The run, which stops as Ctrl-C would stop it behind a step."""
+    task = run.task
+
+    def stopping_task(stage, processor):
+        made = task(stage, processor)
+        losses, count = made.pack_loss, iter(range(10**6))
+
+        def pack_loss(pack, totals):
+            if next(count) == step:
+                raise KeyboardInterrupt
+            return losses(pack, totals)
+
+        object.__setattr__(made, "pack_loss", pack_loss)
+        return made
+
+    run.task = stopping_task
+    return run
+
+
+def test_shares_change_behind_what_was_made_and_the_run_goes_on(stopped, capsys):
+    path = str(stopped.folder)
+    assert main(["data", "mix", path, "joint", "captions=0", "text=1", "--at", "11"]) == 1
+    assert "stage joint has made 12 of its 40 steps, so step 11 cannot be changed" in capsys.readouterr().err
+    assert main(["data", "mix", path, "joint", "captions=0", "text=1"]) == 0
+    assert "from step 32 on, stage joint draws captions=0, text=1" in capsys.readouterr().out
+    Run(stopped.recipe, stopped.folder).train()
+    patches = [line["patches"] for line in read_metrics(stopped.folder / "stages" / "joint" / "metrics.jsonl")]
+    assert len(patches) == 40 and min(patches[:32]) > 0 and max(patches[32:]) == 0
+
+
+def test_a_sample_is_left_out_and_the_log_says_why(stopped, capsys):
+    reason = "the caption is wrong"
+    assert (
+        main(["data", "exclude", str(stopped.folder), "joint", "captions", "captions-1", "--at", "12", "--reason", reason]) == 0
+    )
+    assert "from step 12 on, stage joint leaves out captions-1 of captions" in capsys.readouterr().out
+    (line,) = (stopped.folder / "stages" / "joint" / "data_log.jsonl").read_text().splitlines()
+    assert json.loads(line)["excluded"]["reason"] == reason
+    Run(stopped.recipe, stopped.folder).train()
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["mix", "joint", "captions"], "'captions' is no share: write source=weight"),
+        (["mix", "joint", "captions=-1"], "weights.captions: .* greater than or equal to 0"),
+        (["mix", "joint", "nowhere=1"], "data source 'nowhere' has no file"),
+        (["mix", "sft", "captions=1"], "no stage named 'sft'"),
+        (["mix", "joint", "captions=1", "--at", "40"], "40 steps, so step 40 cannot"),
+        (["exclude", "joint", "colors", "colors-1"], "stage joint has no source colors; its sources are text, captions"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(stopped, capsys, words, error):
+    command, *rest = words
+    assert main(["data", command, str(stopped.folder), *rest]) == 1
+    assert re.search(error, capsys.readouterr().err)
+    assert not (stopped.folder / "stages" / "joint" / "data_log.jsonl").exists()
+
+
+def test_a_finished_stage_is_not_changed(finished, capsys):
+    assert main(["data", "mix", str(finished.folder), "joint", "captions=1"]) == 1
+    assert "is finished; what it learned from does not change any more" in capsys.readouterr().err
+    assert main(["data", "mix", str(finished.folder), "rl", "colors=1"]) == 1
+    assert "'rl', which has no mixture of packs" in capsys.readouterr().err
+
+
+def test_a_torn_picture_stops_a_run_or_is_left_out_as_asked_for(make_recipe, make_stage, data, tmp_path):
+    root = tmp_path / "data"
+    root.mkdir()
+    for source in ("text", "captions"):
+        (root / source).mkdir()
+        for path in (data / source).iterdir():
+            (root / source / path.name).write_bytes(path.read_bytes())
+    Image.effect_noise((16, 16), 90).convert("RGB").save(root / "captions" / "3.png")
+    (root / "captions" / "3.png").write_bytes((root / "captions" / "3.png").read_bytes()[:200])
+    recipe = make_recipe(make_stage("joint", steps=30), data=root)
+    with pytest.raises(DamagedSample, match="sample captions-3 of captions: .*3.png"):
+        Run(recipe, tmp_path / "run").train()
+    Run(recipe, tmp_path / "run", damaged="quarantine").train()
+    (line,) = (tmp_path / "run" / "stages" / "joint" / "data_log.jsonl").read_text().splitlines()
+    assert json.loads(line)["excluded"]["id"] == "captions-3"
