@@ -41,7 +41,10 @@ class Source:
 
 
 class Records(Protocol):
-    """Samples by row."""
+    """Samples by row. `identity` tells whether they are still the same."""
+
+    @property
+    def identity(self) -> str: ...
 
     def __len__(self) -> int: ...
 
@@ -53,6 +56,7 @@ class Lines:
 
     def __init__(self, path: Path):
         self.path = path
+        self.identity = f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
         self._text = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
         ends = np.flatnonzero(self._text == ord("\n"))
         self._starts = np.concatenate([[0], ends + 1])

@@ -39,6 +39,10 @@ class Manifest:
         self._objects = _mapped(folder / OBJECTS_FILE, unpacked)
         self._samples = _mapped(folder / SAMPLES_FILE, unpacked)
 
+    @property
+    def identity(self) -> str:
+        return self.digest
+
     def __len__(self) -> int:
         return int(self._samples.num_rows)
 
