@@ -10,7 +10,7 @@ from PIL import Image
 
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, held_out_packs, pieces_of
-from kimivl.data.pieces import cut, outline
+from kimivl.data.pieces import outline
 from kimivl.data.plan import PlanState, patch_limit
 from kimivl.data.source import Source
 from kimivl.processor.image import ImageError
@@ -182,12 +182,11 @@ def test_what_must_not_be_cut_is_an_error_that_names_the_sample(write, paint, pr
     chat = {"messages": [{"role": "user", "content": "x" * 50}]}
     document = {"content": [paint("long", "1.png", (8, 8)), {"type": "text", "text": "x" * 50}]}
     source = write("long", [chat if kind == "chat" else document])
-    sample, encoded = source[0], outline(source[0], processor)
-    longest = len(encoded.ids) - 1  # every token but the last is an input
-    assert len(cut(encoded, "long", sample, longest)) == 1
+    longest = len(outline(source[0], processor).ids) - 1  # every token but the last is an input
+    assert len(pieces_of(source[0], "long", processor, longest)) == 1
     words = f"sample long-0 has {longest} tokens, above the context of {longest - 1}: shorten it or raise the context"
     with pytest.raises(ValueError, match=words):
-        cut(encoded, "long", sample, longest - 1)
+        pieces_of(source[0], "long", processor, longest - 1)
 
 
 def test_an_empty_document_is_an_error_that_names_the_sample(write, make_stage, processor):

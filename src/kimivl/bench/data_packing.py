@@ -39,7 +39,7 @@ def _fullness(stage: StageConfig, data: Path, seed: int, processor: Processor, s
     for step in range(min(steps, stage.steps)):
         made = planner.packs(step)
         packs += len(made)
-        tokens += sum(len(piece.ids) for pack in made for piece in pack)
+        tokens += sum(piece.tokens for pack in made for piece in pack)
         patches += sum(piece.patches for pack in made for piece in pack)
         waiting = {place: waiting.get(place, 0) + len(made) for place in planner.state.waiting}
         longest = max(longest, *waiting.values(), 0)

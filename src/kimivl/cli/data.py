@@ -54,6 +54,16 @@ def add_data(commands: Any) -> None:
     convert.add_argument("--form", help="messages, conversations or interleaved (default: what each row's keys say)")
     convert.add_argument("--json", action="store_true", help="print the counts as one JSON object")
 
+    lengths = add_command(
+        kinds, "lengths", _data_lengths,
+        "count the tokens of a source once, so that packs are planned without rendering its texts",
+        "  kimivl data lengths data/mine/llava --processor runs/mine/processor",
+    )  # fmt: skip
+    lengths.add_argument("source", type=Path, metavar="SOURCE", help="the folder of a source")
+    lengths.add_argument(
+        "--processor", type=Path, required=True, metavar="DIR", help="whose vocabulary: a model directory, or a run's processor"
+    )
+    lengths.add_argument("--split", default="train", help="(default: train)")
     _add_changes(kinds)
 
 
@@ -87,6 +97,19 @@ def _data_mix(args: argparse.Namespace) -> None:
 
     step = change_mixture(args.run_folder, args.stage, dict(map(_share, args.words)), args.at)
     print(f"from step {step} on, stage {args.stage} draws {', '.join(args.words)}")
+
+
+def _data_lengths(args: argparse.Namespace) -> None:
+    from kimivl.data.lengths import measure_lengths
+    from kimivl.data.source import Source
+    from kimivl.eval.progress import progress_lines
+    from kimivl.processor.processor import Processor
+
+    source = Source(args.source.parent, args.source.name, args.split)
+    tokenizer = Processor.from_pretrained(args.processor).tokenizer
+    with progress_lines() as lines:
+        path = measure_lengths(source, tokenizer, lines(source.name, len(source)))
+    print(f"lengths: {path}")
 
 
 def _share(word: str) -> tuple[str, float]:

@@ -1,6 +1,6 @@
 """How many tokens each row of a source has, counted once, so that packs can be planned without rendering any text.
 
-What it is: `measure_lengths`, which writes a table beside the source, twelve bytes a row; `lengths_of`, which finds it; and `Length`,
+What it is: `measure_lengths`, which writes a table beside the source, twelve bytes a row; `lengths_of`, which finds it; `Length`,
 which also tells which tokens and which mask were counted.
 What it is not: needed. A source without a table, or one that was changed since, is rendered as it is planned, by every rank.
 """
@@ -51,11 +51,11 @@ def counted(ids: np.ndarray, supervised: np.ndarray, provenance: np.ndarray) -> 
     return Length(int.from_bytes(digest.digest(), "little"), int(is_text.sum()))
 
 
-def measure_lengths(source: Source, tokenizer: Tokenizer, watch: Callable[[int], object] = lambda rows: None) -> Path:
+def measure_lengths(source: Source, tokenizer: Tokenizer, watch: Callable[[int], object] = lambda more: None) -> Path:
     """Renders every row of a source and writes the table. Returns: its path.
 
     Args:
-        watch: told after every row how many there were.
+        watch: told how many rows more are counted.
     Raises: ValueError naming a row that cannot be rendered; NotWritten naming the table.
     """
     table = np.empty(len(source), TABLE)
@@ -65,7 +65,7 @@ def measure_lengths(source: Source, tokenizer: Tokenizer, watch: Callable[[int],
             table[row] = length_of(sample, tokenizer)
         except ValueError as error:
             raise ValueError(f"sample {sample.id} of {source.path}: {error}") from None
-        watch(row + 1)
+        watch(1)
     path = _path(source, tokenizer)
     new = path.with_name(f".{path.name}.new")
     with writing(path):

@@ -16,7 +16,7 @@ from typing import Literal
 from kimivl.config.recipe import StageConfig
 from kimivl.data.batch import PackedBatch, Piece, pack
 from kimivl.data.log import DataLog, Entry, Exclusion
-from kimivl.data.pieces import DamagedSample, Planned, planned_pieces
+from kimivl.data.pieces import DamagedSample, Planned, Renderer, naming, planned_pieces
 from kimivl.data.plan import Planner, PlanState
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source
@@ -115,21 +115,28 @@ class Loader:
 
     def _filling(self, planned: Sequence[Planned]) -> Future[PackedBatch]:
         if self._threads:
-            return self._threads.submit(fill, planned, self.processor, self.fetch)
+            return self._threads.submit(fill, planned, self.planner.renderer, self.stage.context, self.fetch)
         future: Future[PackedBatch] = Future()
-        future.set_result(fill(planned, self.processor, self.fetch))
+        future.set_result(fill(planned, self.planner.renderer, self.stage.context, self.fetch))
         return future
 
 
-def fill(planned: Sequence[Planned], processor: Processor, fetch: Fetch | None = None) -> PackedBatch:
-    """The arrays of a pack: a function of its plan alone. Raises: DamagedSample."""
+def fill(planned: Sequence[Planned], renderer: Renderer, context: int, fetch: Fetch | None = None) -> PackedBatch:
+    """The arrays of a pack: a function of its plan alone. Raises: DamagedSample; ValueError as of `Renderer.tokens`."""
     fetch = fetch and _together(planned, fetch)
-    return pack([piece.filled(processor, fetch) for piece in planned])
+    return pack([filled(piece, renderer, context, fetch) for piece in planned])
+
+
+def filled(piece: Planned, renderer: Renderer, context: int, fetch: Fetch | None) -> Piece:
+    tokens = renderer.tokens(piece, context)
+    with naming(piece.source, piece.sample):
+        encoded = renderer.processor.filled(renderer.outline(piece), fetch)
+    return Piece(tokens.source, tokens.sample_id, tokens.ids, tokens.labels, tokens.supervised, encoded.patches, encoded.grids)
 
 
 def _together(planned: Sequence[Planned], fetch: Fetch) -> Fetch:
     """Gets all that the pieces need at once, so that neighbours in a store become one request."""
-    pictures = [part.image for piece in planned for part in piece.outline.pictures]
+    pictures = [part.image for piece in planned for part in piece.sample.images]
     places = [picture.place for picture in pictures if isinstance(picture, StoredPicture)]
     try:
         contents = dict(zip(places, fetch(places)))
@@ -139,8 +146,9 @@ def _together(planned: Sequence[Planned], fetch: Fetch) -> Fetch:
 
 
 def pieces_of(sample: Sample, source: str, processor: Processor, context: int, fetch: Fetch | None = None) -> list[Piece]:
-    """One sample as it is, or the parts of a long document. Raises: ValueError as of `cut`, DamagedSample."""
-    return [piece.filled(processor, fetch) for piece in planned_pieces(sample, source, processor, context)]
+    """One sample as it is, or the parts of a long document. Raises: ValueError as of `planned_pieces`, DamagedSample."""
+    renderer = Renderer(processor)
+    return [filled(piece, renderer, context, fetch) for piece in planned_pieces(sample, source, 0, renderer, context, None)]
 
 
 def held_out_packs(source: Source, processor: Processor, context: int, pack_tokens: int, limit: int) -> list[PackedBatch]:

@@ -37,7 +37,11 @@ class Source:
 
     def nth(self, number: int, seed: int, stage: str) -> Sample:
         """The `number`-th sample of a stage's endless walk: epoch after epoch, each in its own order."""
-        return self[nth_place(number, len(self), seed, stage, self.name)]
+        return self[self.row(number, seed, stage)]
+
+    def row(self, number: int, seed: int, stage: str) -> int:
+        """The row of that sample."""
+        return nth_place(number, len(self), seed, stage, self.name)
 
 
 class Records(Protocol):
