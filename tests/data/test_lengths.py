@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+from kimivl.cli import main
 from kimivl.data.lengths import counted, length_of, lengths_of, measure_lengths
 from kimivl.data.pieces import outline
 from kimivl.data.source import Source
@@ -61,3 +62,12 @@ def test_a_row_that_cannot_be_rendered_is_named_and_no_table_is_left(write, proc
     with pytest.raises(ValueError, match="sample tried-0 of .*train.jsonl: the ids of the text 'a'"):
         measure_lengths(source, processor.tokenizer)
     assert not source.path.with_suffix(".lengths").exists()
+
+
+def test_the_command_counts_a_source_and_says_where(source, processor, tmp_path, capsys):
+    processor.save_pretrained(tmp_path / "processor")
+    assert main(["data", "lengths", str(source.path.parent), "--processor", str(tmp_path / "processor")]) == 0
+    (table,) = (source.path.parent / "train.lengths").iterdir()
+    assert f"lengths: {table}" in capsys.readouterr().out and len(lengths_of(source, processor.tokenizer)) == 3
+    assert main(["data", "lengths", str(tmp_path / "nothing"), "--processor", str(tmp_path / "processor")]) == 1
+    assert "data source 'nothing' has no file" in capsys.readouterr().err
