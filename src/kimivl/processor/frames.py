@@ -29,7 +29,8 @@ _ONE_AT_A_TIME = threading.Lock()  # PDFium is not made for threads
 
 @dataclass(frozen=True)
 class Film:
-    """A video. `size`: upright (W, H) of every frame. `pts`: when each is shown, in units of `time_base`, seconds as a fraction."""
+    """A video. `size`: upright (W, H) of all frames. `pts`: when each is shown, in units of `time_base`, a fraction of a
+    second."""
 
     size: Size
     pts: tuple[int, ...]
@@ -103,7 +104,7 @@ def _check_size(size: Size, name: str) -> None:
 
 def _document(data: bytes, name: str) -> Any:
     try:
-        import pypdfium2
+        import pypdfium2  # type: ignore[import-untyped]
     except ModuleNotFoundError:
         raise ValueError(f"{name}: PDF pages need pypdfium2: pip install 'kimivl[documents]'") from None
     try:
@@ -143,7 +144,7 @@ def _frames(data: bytes, name: str, start: int | None = None) -> Iterator[Any]:
         import av
     except ModuleNotFoundError:
         raise ValueError(f"{name}: videos need PyAV: pip install 'kimivl[documents]'") from None
-    with guarded(lambda: av.open(BytesIO(data)), name) as container:
+    with guarded(lambda: av.open(BytesIO(data), mode="r"), name) as container:
         if not container.streams.video:
             raise ImageError(f"{name}: there is no video stream in it")
         stream = container.streams.video[0]

@@ -17,6 +17,7 @@ from kimivl.data.sample import read_record
 from kimivl.model.atomic import write_atomic
 from kimivl.processor.image import ImageError, upright_size
 
+
 def convert(path: Path, out: Path, images: Path | None = None, form: str | None = None) -> dict[str, int]:
     """Writes `out`, a JSONL file of ours, from `path`.
 

@@ -1,10 +1,10 @@
 """Rows of other projects' data sets as our records, one form at a time.
 
 What it is: `FORMS`, the converters, `form_of`, which tells a row's form by its keys, and `record_of`, which adds id and meta.
-What it is not: reading files (`rows.py`), looking for pictures, or leniency: what is not of the form is a fault that names the field
-and the fix. A video is a part `{"type": "video", "video": path}`, which whoever knows its frames puts pictures in place of.
-Facts: `reference/data.md` §6 with the traps that users of other projects report: `image` as a string or as a list, more or fewer
-`<image>` than pictures, `from`/`value` beside `role`/`content`.
+What it is not: reading files (`rows.py`), looking for pictures, or leniency: what is not of the form is a fault that names
+the field and the fix. A video is a part `{"type": "video", "video": path}`, which whoever knows its frames puts pictures in
+place of. Facts: `reference/data.md` §6 with the traps that users of other projects report: `image` as a string or as a list,
+more or fewer `<image>` than pictures, `from`/`value` beside `role`/`content`.
 """
 
 import re
@@ -175,9 +175,8 @@ def _with_media(texts: Sequence[str], row: Row) -> list[list[Record]]:
     for kind, what in (("image", "pictures"), ("video", "videos")):
         marks = sum(mark == kind for text in texts for mark in MARK.findall(text))
         if marks != len(media[kind]):
-            raise Fault(
-                f"the texts hold {marks} <{kind}> and the row has {len(media[kind])} {what}: give one <{kind}> for each {what[:-1]}"
-            )
+            there = f"the texts hold {marks} <{kind}> and the row has {len(media[kind])} {what}"
+            raise Fault(f"{there}: give one <{kind}> for each {what[:-1]}")
     left = {kind: iter(paths) for kind, paths in media.items()}
     contents = []
     for text in texts:
