@@ -151,8 +151,7 @@ class _Run:
         for found in self._scanned(((of, ()) for of in new), sum(of.size for of in new), shard=True):
             path = found.of.path
             for key, row in shard_rows(found):
-                above = key.rpartition("/")[0] + "/"
-                take(self.notes, path, key, row, key, above, self.pictures.root)
+                take(self.notes, path, key, row, key, "", self.pictures.root)
             if path in found.faults:
                 self.notes.add_fault(path, path, found.faults[path].removeprefix(f"{path}: "))
         return len(new)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from kimivl.data.convert.forms import CAPTIONS, FORMS, Fault
+from kimivl.data.convert.forms import CAPTIONS, FORMS, MEDIA, Fault
 from kimivl.data.index.original import part_of
 from kimivl.data.index.scan import TEXTS, Scanned
 
@@ -59,17 +59,28 @@ def _row(members: list[str], shard: Scanned) -> dict[str, Any]:
 
 def _with_pictures(row: dict[str, Any], pictures: list[str]) -> dict[str, Any]:
     """A row that names its pictures by their names in the shard, by their endings ("jpg"), or not at all: then all, in order."""
+    above = posixpath.dirname(pictures[0]) if pictures else ""
     by_name = {posixpath.basename(picture): picture for picture in pictures}
     by_name |= {posixpath.basename(picture).partition(".")[2]: picture for picture in pictures}
-    if row.get("image") is None and row.get("images") is None and "texts" not in row and _marks(row) == len(pictures) > 0:
-        return row | {"images": pictures}
-    named = {key: row[key] for key in ("image", "images") if row.get(key) is not None}
-    for key, value in named.items():
+
+    def named(value: Any) -> Any:
         if isinstance(value, list):
-            named[key] = [by_name.get(name, name) if isinstance(name, str) else name for name in value]
-        elif isinstance(value, str):
-            named[key] = by_name.get(value, value)
-    return row | named
+            return [named(each) for each in value]
+        if isinstance(value, str):
+            return by_name.get(value) or (value if "://" in value else posixpath.join(above, value))
+        return value
+
+    def in_parts(of: Any) -> Any:
+        if isinstance(of, list):
+            return [in_parts(each) for each in of]
+        if not isinstance(of, dict):
+            return of
+        return {key: named(value) if key in MEDIA else in_parts(value) if key == "content" else value for key, value in of.items()}
+
+    if not any(row.get(key) is not None for key in MEDIA) and "texts" not in row and _marks(row) == len(pictures) > 0:
+        return row | {"images": pictures}
+    row = {key: named(value) if key in MEDIA else value for key, value in row.items()}
+    return row | {key: in_parts(row[key]) for key in ("messages", "content") if key in row}
 
 
 def _marks(row: dict[str, Any]) -> int:

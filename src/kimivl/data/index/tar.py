@@ -40,6 +40,8 @@ def _walk(file: BinaryIO, of: Listed, wanted: Callable[[str], bool]) -> Iterator
             if member.isreg() and wanted(member.name):
                 file.seek(member.offset_data)
                 data = file.read(member.size)
+                if len(data) < member.size:
+                    raise Fault(f"ends within {member.name}: fetch it anew, or pack it again")
                 yield Member(f"{of.path}/{_clean(member.name)}", member.offset_data, data, data)
     file.seek(end)
     if file.read(BLOCK).strip(b"\0"):  # tarfile takes a damaged header for the end
