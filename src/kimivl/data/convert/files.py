@@ -42,7 +42,7 @@ def convert(path: Path, out: Path, images: Path | None = None, form: str | None 
                 if record["id"] in lines:
                     raise Fault(f"the id {record['id']!r} was there in line {lines[record['id']]}: give every row its own")
                 lines[record["id"]] = line
-                pictures += checked(record, where)
+                pictures += checked(written(record), where)
                 records.append(record)
             except (Fault, ImageError, OSError) as fault:
                 faults.add(where, fault)
@@ -66,10 +66,21 @@ def _record(row: Any, form: str | None, name: str, folder: Path, target: Path) -
     return record
 
 
-def checked(record: Record, where: str) -> int:
-    """Reads the record as training will; how many pictures it has. Raises: Fault."""
+def written(record: Record) -> str:
+    """The record's line. Raises: Fault for what JSON or UTF-8 cannot hold."""
     try:
-        json.dumps(record, ensure_ascii=False).encode()  # half of a surrogate pair is no text
-        return len(read_record(json.dumps(record), where, Path()).images)
+        line = json.dumps(record, ensure_ascii=False)
+        line.encode()
+        return line
+    except UnicodeEncodeError as error:
+        raise Fault(f"a text holds half of a character ({error.reason}): mend it") from None
+    except (TypeError, ValueError) as error:
+        raise Fault(f"a value is none of JSON ({error})") from None
+
+
+def checked(record: str, where: str) -> int:
+    """Reads a record as training will; how many pictures it has. Raises: Fault."""
+    try:
+        return len(read_record(record, where, Path()).images)
     except ValueError as error:
         raise Fault(str(error).removeprefix(where).lstrip(": ")) from None

@@ -36,7 +36,7 @@ def take_over(folder: Path, notes: Notes, root: str, settings: str | None) -> No
             notes.add_original(row["url"], {key: value for key, value in row.items() if value is not None})
     for row in _rows(folder / SAMPLES_FILE) if settings is not None else ():
         if shard := _shard(row["where"], notes):
-            notes.add_sample(shard, row["where"], row["id"], json.dumps(json.loads(row["record"])))
+            notes.add_sample(shard, row["where"], row["id"], row["record"])
 
 
 def _indexer(settings: str) -> Any:

@@ -30,6 +30,8 @@ _OF = {language: re.compile(f"[{letters}]") for language, letters in SCRIPTS.ite
 def language_of(text: str) -> str | None:
     """BCP 47, or None where the script does not tell."""
     text = text[:LOOKED_AT]
+    if text.isascii():
+        return None
     letters = len(_LETTER.findall(text))
     counts = {language: len(pattern.findall(text)) for language, pattern in _OF.items()}
     if counts["ja"]:  # a text with kana is Japanese with its Han

@@ -18,7 +18,7 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS kept (settings TEXT);
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, version TEXT, changed INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS read (path TEXT PRIMARY KEY, size INTEGER, version TEXT, changed INTEGER) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS originals (name TEXT PRIMARY KEY, path TEXT, data TEXT, fault TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS originals (name TEXT PRIMARY KEY, path TEXT, data TEXT, fault TEXT);
 CREATE INDEX IF NOT EXISTS originals_path ON originals (path);
 CREATE TABLE IF NOT EXISTS needed (path TEXT, name TEXT, PRIMARY KEY (path, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS samples (number INTEGER PRIMARY KEY, path TEXT, place TEXT, id TEXT UNIQUE, record TEXT, fault TEXT);
@@ -30,6 +30,7 @@ _NEEDED = """FROM files WHERE path IN (SELECT path FROM needed) AND (
         SELECT 1 FROM needed WHERE needed.path = files.path AND needed.name <> ''
         AND needed.name NOT IN (SELECT name FROM originals)
         AND needed.name || '#page=1' NOT IN (SELECT name FROM originals)))"""
+CACHE = 64 << 20  # bytes of the file that are kept in memory
 SAVED = 5.0  # seconds after which a run is saved
 
 Row = Mapping[str, Any]
@@ -46,7 +47,9 @@ class Notes:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._base = sqlite3.connect(file, isolation_level=None)
+            self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=OFF")  # a process that is killed loses nothing, and a machine only time
+            self._base.execute(f"PRAGMA cache_size=-{CACHE >> 10}")
             self._base.executescript(TABLES)
         except sqlite3.DatabaseError as error:
             raise OSError(f"{file}: notes of an earlier run cannot be used ({error}); remove the file") from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from kimivl.data.convert.files import checked
+from kimivl.data.convert.files import checked, written
 from kimivl.data.convert.forms import Fault, Record, parts_of, record_of
 from kimivl.data.convert.rows import plain
 from kimivl.data.index.language import language_of
@@ -46,9 +46,8 @@ def take(notes: Notes, path: str, place: str, row: Any, name: str, folder: str, 
                 part[kind] = located.written
                 if located.path:
                     notes.need(located.path, located.name)
-        record = plain(record, "the row")
-        _encodable(record)
-        if before := notes.add_sample(path, place, record["id"], json.dumps(record)):
+        line = written(plain(record, "the row"))
+        if before := notes.add_sample(path, place, record["id"], line):
             raise Fault(f"the id {record['id']!r} was there in {before}: give every row its own")
     except Fault as fault:
         notes.add_fault(path, place, str(fault))
@@ -63,21 +62,21 @@ def again(notes: Notes, root: str) -> None:
                 notes.need(located.path, located.name)
 
 
-def finished(notes: Notes, place: str, written: str, said: Said, root: str) -> Row:
+def finished(notes: Notes, place: str, line: str, said: Said, root: str) -> Row:
     """A row of `schema.SAMPLES`. Raises: Fault."""
-    record = json.loads(written)
+    record = json.loads(line)
     pictures: list[Row] = []
     for of in record.get("messages", [record]):
         if isinstance(of.get("content"), list):
             of["content"] = [new for part in of["content"] for new in _placed(notes, part, said, root, pictures)]
-    if checked(record, place) != len(pictures):
-        raise AssertionError(f"{place}: {len(pictures)} pictures were placed")
+    line = json.dumps(record, ensure_ascii=False)
+    assert checked(line, place) == len(pictures)
     texts = [part["text"] for part in parts_of(record) if part["type"] == "text"]
     texts += [of["content"] for of in record.get("messages", [record]) if isinstance(of["content"], str)]
     meta = record.get("meta", {})
     return {
         "id": record["id"],
-        "record": json.dumps(record, ensure_ascii=False),
+        "record": line,
         "pictures": pictures,
         "text_length": sum(map(len, texts)),
         "where": place,
@@ -115,12 +114,3 @@ def _film(located: Located, place: int, row: Row, most: int, pictures: list[Row]
 
 def _told(meta: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
     return next((meta[key] for key in keys if isinstance(meta.get(key), str) and meta[key]), None)
-
-
-def _encodable(record: Record) -> None:
-    try:
-        json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise Fault(f"a text holds half of a character ({error.reason}): mend it") from None
-    except (TypeError, ValueError) as error:
-        raise Fault(f"a value is none of JSON ({error})") from None

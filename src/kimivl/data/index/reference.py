@@ -41,7 +41,7 @@ class Located:
 
 def locate(written: str, folder: str, root: str, notes: Notes) -> Located:
     """The object that a row speaks of. `folder`: of the file of rows, "" or ending in "/". Raises: Fault if there is none."""
-    if notes.is_extracted(written):
+    if written.startswith("./") and notes.is_extracted(written):
         return Located("", written)
     whole = _below_root(written, root)
     for name in [whole] if whole is not None else _candidates(written, folder):
@@ -57,7 +57,7 @@ def locate(written: str, folder: str, root: str, notes: Notes) -> Located:
 def resolve(located: Located, notes: Notes) -> tuple[str, int, Row, int | None]:
     """Name as a record has it, place of the original, its row, frame. Raises: Fault."""
     name, page, frame = located.name, located.page, located.frame
-    if page is None and notes.knows(f"{name}#page=1"):
+    if page is None and name.lower().endswith(".pdf"):
         pages = notes.count_below(f"{name}#page=")
         if pages > 1:
             raise Fault(f"{name} has {pages} pages: say which, as {name}#page=1")
