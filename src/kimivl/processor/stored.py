@@ -26,7 +26,10 @@ class StoredBytes:
 
 @dataclass(frozen=True, slots=True)
 class StoredPicture:
-    """A picture, a page of a PDF or a frame of a video. `width`, `height`: upright. `frame`: of pages or frames, from 0."""
+    """A picture, a page of a PDF or a frame of a video. `width`, `height`: upright. `frame`: of pages or frames, from 0.
+
+    `pts`: when the frame of a video is shown, in the stream's own units; with it a frame is found without counting.
+    """
 
     name: str
     place: StoredBytes
@@ -34,6 +37,7 @@ class StoredPicture:
     width: int
     height: int
     frame: int | None = None
+    pts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from kimivl.cli import main
-from kimivl.data.convert.files import TOLD, Malformed, convert
+from kimivl.data.convert.faults import TOLD, Malformed
+from kimivl.data.convert.files import convert
 from kimivl.data.source import Source
 
 

@@ -5,9 +5,10 @@ start-up time nor memory, and all processes of a node share the same pages.
 """
 
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 from kimivl.config.base import read_json
 from kimivl.data.manifest.schema import FORMAT, OBJECTS_FILE, SAMPLES_FILE
 from kimivl.data.sample import Sample, read_record
+from kimivl.data.store.urls import join_url
+from kimivl.model.atomic import writing
 from kimivl.processor.messages import ImagePart
 from kimivl.processor.stored import StoredBytes, StoredPicture
 
@@ -34,6 +37,7 @@ class Manifest:
         self.folder = folder
         head = _head(folder)
         self.root: str = head["root"]
+        self._beside = Path(os.path.abspath(folder)).parent.as_uri() + "/"
         self.digest: str = head["digest"]
         unpacked = (cache or _default_cache()) / self.digest
         self._objects = _mapped(folder / OBJECTS_FILE, unpacked)
@@ -57,10 +61,14 @@ class Manifest:
     def _picture(self, row: int, frame: int | None) -> StoredPicture:
         of = {name: self._objects.column(name)[row].as_py() for name in _PLACE}
         place = StoredBytes(
-            urljoin(self.root, of["url"]), of["version"], of["start"], of["length"], of["sha256"], of["deflated"]
+            self._url(of["url"]), of["version"], of["start"], of["length"], of["sha256"], of["deflated"]
         )  # fmt: skip
+        pts = None if frame is None else self._objects.column("pts")[row].values[frame].as_py()
         frame = of["page"] if frame is None else frame
-        return StoredPicture(of["name"], place, of["media_type"], of["width"], of["height"], frame)
+        return StoredPicture(of["name"], place, of["media_type"], of["width"], of["height"], frame, pts)
+
+    def _url(self, url: str) -> str:
+        return join_url(self._beside, url.removeprefix("./")) if url.startswith("./") else join_url(self.root, url)
 
 
 _PLACE = ("name", "url", "version", "start", "length", "deflated", "sha256", "media_type", "width", "height", "page")
@@ -85,14 +93,33 @@ def _default_cache() -> Path:
 
 
 def _mapped(parquet: Path, folder: Path) -> pa.Table:
-    """The table as an Arrow file that is mapped, not read."""
+    """The table as an Arrow file that is mapped, not read; unpacked anew where that file is damaged."""
     path = folder / parquet.with_suffix(".arrow").name
-    if not path.exists():
+    try:
+        rows = pq.read_metadata(parquet).num_rows
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise ValueError(f"{parquet} is missing or damaged ({str(error).splitlines()[0]}): make the manifest anew") from None
+    if path.exists():
+        with suppress(pa.ArrowInvalid, OSError):
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            if table.num_rows == rows:
+                return table
+    with writing(path):
         folder.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{os.getpid()}")
+        _unpack(parquet, path)
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _unpack(parquet: Path, path: Path) -> None:
+    """Whole or not at all: several processes may do it at once."""
+    new = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+    try:
         source = pq.ParquetFile(parquet)
         with pa.OSFile(str(new), "wb") as file, pa.ipc.new_file(file, source.schema_arrow) as writer:
             for batch in source.iter_batches():
                 writer.write_batch(batch)
         os.replace(new, path)
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{parquet} is damaged ({str(error).splitlines()[0]}): make the manifest anew") from None
+    finally:
+        new.unlink(missing_ok=True)
