@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kimivl.config.recipe import StageConfig
-from kimivl.data.augment.sample import augmented
+from kimivl.data.augment.sample import Augmented, augmented
 from kimivl.data.batch import Piece, PieceTokens
 from kimivl.data.mixture import Mixture, weights_at
 from kimivl.data.sample import Sample
@@ -27,9 +27,10 @@ KEPT = 256  # samples whose outline is kept for a moment: long documents, and th
 
 @dataclass(frozen=True)
 class Planned(PieceTokens):
-    """A piece before its pictures are decoded. `outline`: of the whole sample."""
+    """A piece before its pictures are decoded. `outline`: of the whole sample. `number`: of the sample in its source's walk."""
 
     outline: Outline
+    number: int = 0
 
     @property
     def patches(self) -> int:
@@ -103,18 +104,14 @@ class Planner:
         if key not in self._outlined:
             source = self.sources[name]
             sample = self._augmented(name, number, source.nth(number, self.seed, self.stage.name))
-            self._outlined[key] = cut(outline(sample, self.processor, key[2]), name, sample, self.stage.context)
+            self._outlined[key] = cut(outline(sample, self.processor, key[2]), name, sample, self.stage.context, number)
             if len(self._outlined) > KEPT:
                 self._outlined.popitem(last=False)
         return self._outlined[key]
 
     def _augmented(self, name: str, number: int, sample: Sample) -> Sample:
         """As it is seen in this epoch of its source."""
-        settings = self.stage.augment.get(name)
-        if settings is None:
-            return sample
-        key = key_of(self.seed, "augment", self.stage.name, name, sample.id, number // len(self.sources[name]))
-        return augmented(sample, settings, np.random.Generator(np.random.Philox(key=key))).sample
+        return seen(sample, self.stage, name, self.seed, number // len(self.sources[name])).sample
 
     def _advance(self, name: str, is_last_part: bool) -> None:
         if is_last_part:
@@ -127,6 +124,15 @@ class Planner:
                 f"sample {piece.sample_id} has {piece.patches} patches but stage {self.stage.name} packs at most "
                 f"{self.stage.pack_patches}: raise pack_patches, or limit the resolution"
             )
+
+
+def seen(sample: Sample, stage: StageConfig, source: str, seed: int, epoch: int) -> Augmented:
+    """A sample of a source as a stage sees it in an epoch of that source. Raises: as of `augmented`."""
+    settings = stage.augment.get(source)
+    if settings is None:
+        return Augmented(sample, None, "")
+    key = key_of(seed, "augment", stage.name, source, sample.id, epoch)
+    return augmented(sample, settings, np.random.Generator(np.random.Philox(key=key)))
 
 
 def patch_limit(stage: StageConfig, progress: float) -> int | None:
@@ -142,7 +148,7 @@ def outline(sample: Sample, processor: Processor, limit: int | None = None) -> O
     return processor.outline_document(sample.content, limit=limit)
 
 
-def cut(whole: Outline, source: str, sample: Sample, context: int) -> list[Planned]:
+def cut(whole: Outline, source: str, sample: Sample, context: int, number: int = 0) -> list[Planned]:
     """Shifts labels and cuts a long text document into parts of at most `context` tokens.
 
     Raises: ValueError for a chat or a document with pictures that is longer: cutting would separate text and pictures; and for
@@ -158,7 +164,7 @@ def cut(whole: Outline, source: str, sample: Sample, context: int) -> list[Plann
     return [
         Planned(
             source, sample.id, ids[start : start + context], labels[start : start + context],
-            supervised[start : start + context], whole,
+            supervised[start : start + context], whole, number,
         )
         for start in range(0, len(ids), context)
     ]  # fmt: skip
