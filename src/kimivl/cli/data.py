@@ -9,6 +9,7 @@ from typing import Any
 
 from kimivl.cli.command import RESUMES, add_command
 from kimivl.cli.index import add_index
+from kimivl.cli.view import add_view
 
 NANO_SEED = 0  # the recipe's numbers in docs/nano.md are of the data of this seed
 
@@ -55,6 +56,7 @@ def add_data(commands: Any) -> None:
     convert.add_argument("--form", help="messages, conversations or interleaved (default: what each row's keys say)")
     convert.add_argument("--json", action="store_true", help="print the counts as one JSON object")
     add_index(kinds)
+    add_view(kinds)
 
     lengths = add_command(
         kinds, "lengths", _data_lengths,

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kimivl.config.augment import AugmentConfig
 from kimivl.config.recipe import StageConfig
-from kimivl.data.augment.sample import augmented
+from kimivl.data.augment.sample import Augmented, augmented
 from kimivl.data.lengths import Length, lengths_of
 from kimivl.data.log import DataLog, Exclusion
 from kimivl.data.mixture import Mixture, weights_at
@@ -166,17 +165,9 @@ class Planner:
         sample = source[row]
         if is_excluded(sample, now.excluded.get((name, sample.id))):
             return []
-        settings = self.stage.augment.get(name)
-        if settings is None:
-            length = self._length(name, row)
-        else:  # its texts may change
-            sample, length = self._augmented(name, number, sample, settings), None
+        length = None if name in self.stage.augment else self._length(name, row)  # augmented texts may change
+        sample = seen(sample, self.stage, name, self.seed, number // len(source)).sample
         return planned_pieces(sample, name, number, self.renderer, self.stage.context, now.limit, length)
-
-    def _augmented(self, name: str, number: int, sample: Sample, settings: AugmentConfig) -> Sample:
-        """As it is seen in this epoch of its source."""
-        key = key_of(self.seed, "augment", self.stage.name, name, sample.id, number // len(self.sources[name]))
-        return augmented(sample, settings, np.random.Generator(np.random.Philox(key=key))).sample
 
     def _length(self, name: str, row: int) -> Length | None:
         """What was counted of a row before; None if nothing was."""
@@ -191,6 +182,15 @@ class Planner:
                 f"sample {piece.sample.id} has {piece.patches} patches but stage {self.stage.name} packs at most "
                 f"{self.stage.pack_patches}: raise pack_patches, or limit the resolution"
             )
+
+
+def seen(sample: Sample, stage: StageConfig, source: str, seed: int, epoch: int) -> Augmented:
+    """A sample of a source as a stage sees it in an epoch of that source. Raises: as of `augmented`."""
+    settings = stage.augment.get(source)
+    if settings is None:
+        return Augmented(sample, None, "")
+    key = key_of(seed, "augment", stage.name, source, sample.id, epoch)
+    return augmented(sample, settings, np.random.Generator(np.random.Philox(key=key)))
 
 
 def patch_limit(stage: StageConfig, progress: float) -> int | None:

@@ -35,6 +35,10 @@ class Source:
         """The record of a row (from 0)."""
         return self.records[row]
 
+    def raw(self, row: int) -> str:
+        """The record of a row as it stands in its file, whether or not it can be read. Raises: IndexError."""
+        return self.records.raw(row)
+
     def nth(self, number: int, seed: int, stage: str) -> Sample:
         """The `number`-th sample of a stage's endless walk: epoch after epoch, each in its own order."""
         return self[self.row(number, seed, stage)]
@@ -54,6 +58,8 @@ class Records(Protocol):
 
     def __getitem__(self, row: int, /) -> Sample: ...
 
+    def raw(self, row: int, /) -> str: ...
+
 
 class Lines:
     """The records of a JSONL file, by line. The file is mapped into memory."""
@@ -71,16 +77,22 @@ class Lines:
 
     def __getitem__(self, row: int) -> Sample:
         """The record on line `row` (from 0). Raises: IndexError; ValueError naming file and line."""
-        if not 0 <= row < self._count:
-            raise IndexError(f"{self.path} has {self._count} records, there is no record {row}")
-        start = self._starts[row]
-        end = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._text)
         where = f"{self.path}:{row + 1}"
         try:
-            line = self._text[start:end].tobytes().decode()
+            line = self._line(row).decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"{where}: not UTF-8 text (byte {error.start + 1} of the line); save the file as UTF-8") from None
         return read_record(line, where, self.path.parent)
+
+    def raw(self, row: int) -> str:
+        """The line of a row; bytes that are no UTF-8 appear as U+FFFD. Raises: IndexError."""
+        return self._line(row).decode(errors="replace").rstrip("\r\n")
+
+    def _line(self, row: int) -> bytes:
+        if not 0 <= row < self._count:
+            raise IndexError(f"{self.path} has {self._count} records, there is no record {row}")
+        end = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._text)
+        return self._text[self._starts[row] : end].tobytes()
 
 
 def source_path(root: Path, name: str, split: str = "train") -> Path:

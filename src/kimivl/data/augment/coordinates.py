@@ -1,7 +1,7 @@
 """Coordinates in a text, read and written again for a warped picture.
 
 What it is: `moved`, which finds points, boxes, polygons and the arguments of actions such as `click(x=0.31, y=0.5)`, takes them
-through a warp and writes them in their old form.
+through a warp and writes them in their old form; and `named`, which lists them for whoever draws them.
 What it is not: a guess at what a number means: whether a text holds coordinates, and of which kind, is said by its record.
 Facts: the kinds are those that agents and grounding data use (paper §3.1, Appendix B): shares of the sides, thousandths, pixels.
 Numbers keep their decimals, and "0.34" its zero; what cannot be told from a coordinate is refused and never skipped.
@@ -9,6 +9,7 @@ Numbers keep their decimals, and "0.34" its zero; what cannot be told from a coo
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -50,6 +51,40 @@ def moved(text: str, kind: Kind, warp: Warp) -> str:
         return np.array(warp.box(tuple(edges.flatten().tolist()))).reshape(2, 2) / _scale(kind, warp.after)
 
     return _rewritten(text, point, box)
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a text names in a picture: a point, a box (left, top, right, bottom), a path from one point to the next, an outline.
+
+    `numbers_N2`: as they stand in the text. `pixels_N2`: the same in pixels of the picture.
+    """
+
+    form: Literal["point", "box", "path", "outline"]
+    numbers_N2: np.ndarray
+    pixels_N2: np.ndarray
+
+
+def named(text: str, kind: Kind, size: Size) -> tuple[list[Named], str]:
+    """The places that `moved` would move, in order, inside the picture or not; and where it would stop, or "".
+
+    Args:
+        size: of the picture, (W, H).
+    """
+    found: list[Named] = []
+
+    def note(form: Literal["point", "box", "path", "outline"], numbers_N2: np.ndarray) -> np.ndarray:
+        found.append(Named(form, numbers_N2, numbers_N2 * _scale(kind, size)))
+        return numbers_N2
+
+    def points(numbers_N2: np.ndarray) -> np.ndarray:
+        return note("point" if len(numbers_N2) == 1 else "path" if len(numbers_N2) == 2 else "outline", numbers_N2)
+
+    try:
+        _rewritten(text, points, lambda numbers_N2: note("box", numbers_N2))
+    except Unspeakable as reason:
+        return found, str(reason)
+    return found, ""
 
 
 def _scale(kind: Kind, size: Size) -> np.ndarray:

@@ -52,11 +52,19 @@ class Manifest:
 
     def __getitem__(self, row: int) -> Sample:
         """The sample of a row (from 0). Raises: IndexError; ValueError naming a record that is none."""
-        if not 0 <= row < len(self):
-            raise IndexError(f"{self.folder} has {len(self)} samples, there is no sample {row}")
+        self._check(row)
         columns = {name: self._samples.column(name)[row].as_py() for name in ("record", "pictures", "where")}
         pictures = [ImagePart(self._picture(picture["object"], picture["frame"])) for picture in columns["pictures"]]
         return read_record(columns["record"], columns["where"], Path()).with_images(pictures)
+
+    def raw(self, row: int) -> str:
+        """The record of a row as it stands in the table. Raises: IndexError."""
+        self._check(row)
+        return str(self._samples.column("record")[row].as_py())
+
+    def _check(self, row: int) -> None:
+        if not 0 <= row < len(self):
+            raise IndexError(f"{self.folder} has {len(self)} samples, there is no sample {row}")
 
     def _picture(self, row: int, frame: int | None) -> StoredPicture:
         of = {name: self._objects.column(name)[row].as_py() for name in _PLACE}

@@ -1,0 +1,1 @@
+"""Dataset versions, their statistics, and a page to look at samples."""
