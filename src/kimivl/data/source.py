@@ -5,6 +5,7 @@ What it is not: mixing sources (`mixture.py`).
 """
 
 import hashlib
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -46,6 +47,20 @@ class Source:
     def row(self, number: int, seed: int, stage: str) -> int:
         """The row of that sample."""
         return nth_place(number, len(self), seed, stage, self.name)
+
+
+class Sources(dict[str, Source]):
+    """Sources by name, opened by `open_source` when they are asked for: those of `names` at once, since they will be.
+
+    Raises: FileNotFoundError naming what is missing.
+    """
+
+    def __init__(self, open_source: Callable[[str], Source], names: Iterable[str]):
+        super().__init__({name: open_source(name) for name in names})
+        self._open = open_source
+
+    def __missing__(self, name: str) -> Source:
+        return self.setdefault(name, self._open(name))
 
 
 class Records(Protocol):

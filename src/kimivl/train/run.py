@@ -25,7 +25,7 @@ from kimivl.config.recipe import RecipeConfig, StageConfig
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Damaged, Loader, held_out_packs
 from kimivl.data.log import DataLog
-from kimivl.data.source import Source, key_of, source_path
+from kimivl.data.source import Source, Sources, key_of, source_path
 from kimivl.engine.engine import Engine
 from kimivl.model.atomic import replaced_folder, write_atomic
 from kimivl.model.average import average_models
@@ -84,7 +84,7 @@ class Run:
 
     def sources(self, stage: StageConfig) -> dict[str, Source]:
         """All that the stage's mixture and its data log name. Raises: FileNotFoundError naming what is missing."""
-        return {name: self.source(name) for name in dict.fromkeys([*stage.sources, *self.data_log(stage).sources])}
+        return Sources(self.source, dict.fromkeys([*stage.sources, *self.data_log(stage).sources]))
 
     def data_log(self, stage: StageConfig) -> DataLog:
         """What was changed about the stage's data since it began."""
