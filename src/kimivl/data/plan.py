@@ -10,12 +10,13 @@ while others behind them still fill this one.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from kimivl.config.recipe import StageConfig
-from kimivl.data.augment.sample import augmented
+from kimivl.data.augment.refusals import Refusal
+from kimivl.data.augment.sample import Augmented, augmented
 from kimivl.data.batch import Piece, PieceTokens
 from kimivl.data.mixture import Mixture, weights_at
 from kimivl.data.sample import Sample
@@ -27,9 +28,12 @@ KEPT = 256  # samples whose outline is kept for a moment: long documents, and th
 
 @dataclass(frozen=True)
 class Planned(PieceTokens):
-    """A piece before its pictures are decoded. `outline`: of the whole sample."""
+    """A piece before its pictures are decoded. `outline`: of the whole sample. `refusals`: where its augmentation gave way; of a
+    document in parts, only the first has them.
+    """
 
     outline: Outline
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def patches(self) -> int:
@@ -102,19 +106,20 @@ class Planner:
         key = (name, number, patch_limit(self.stage, progress))
         if key not in self._outlined:
             source = self.sources[name]
-            sample = self._augmented(name, number, source.nth(number, self.seed, self.stage.name))
-            self._outlined[key] = cut(outline(sample, self.processor, key[2]), name, sample, self.stage.context)
+            found = self._augmented(name, number, source.nth(number, self.seed, self.stage.name))
+            first, *others = cut(outline(found.sample, self.processor, key[2]), name, found.sample, self.stage.context)
+            self._outlined[key] = [replace(first, refusals=found.refusals), *others]
             if len(self._outlined) > KEPT:
                 self._outlined.popitem(last=False)
         return self._outlined[key]
 
-    def _augmented(self, name: str, number: int, sample: Sample) -> Sample:
+    def _augmented(self, name: str, number: int, sample: Sample) -> Augmented:
         """As it is seen in this epoch of its source."""
         settings = self.stage.augment.get(name)
         if settings is None:
-            return sample
+            return Augmented(sample, None, "")
         key = key_of(self.seed, "augment", self.stage.name, name, sample.id, number // len(self.sources[name]))
-        return augmented(sample, settings, np.random.Generator(np.random.Philox(key=key))).sample
+        return augmented(sample, settings, np.random.Generator(np.random.Philox(key=key)))
 
     def _advance(self, name: str, is_last_part: bool) -> None:
         if is_last_part:
