@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kimivl.config.recipe import StageConfig
+from kimivl.data.augment.refusals import summed
 from kimivl.data.batch import PackedBatch, Piece, pack
 from kimivl.data.log import DataLog, Entry, Exclusion
 from kimivl.data.pieces import DamagedSample, Planned, Renderer, naming, planned_pieces
@@ -35,6 +36,7 @@ class _Step:
     number: int
     packs: list[Future[PackedBatch]]
     state: PlanState
+    refused: dict[str, int]
 
 
 class Loader:
@@ -50,6 +52,7 @@ class Loader:
     Raises: ValueError for a rank that is none of the ranks, and for less than no thread.
     Attributes:
         state: what a checkpoint keeps; that of the last step that was handed out, the same on all ranks.
+        refused: where augmentation gave way in that step, as of `summed`; the same on all ranks.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Loader:
         self.stage, self.processor, self.rank, self.ranks, self.workers = stage, processor, rank, ranks, workers
         self.log, self.fetch, self.damaged = log or DataLog(), fetch, damaged
         self.planner = Planner(stage, sources, processor, seed, self.log)
-        self._state = PlanState()
+        self._state, self.refused = PlanState(), dict[str, int]()
         self._planned: deque[_Step] = deque()
         self._threads = ThreadPoolExecutor(workers, "decode") if workers else None
 
@@ -96,7 +99,8 @@ class Loader:
         for number in range(first, last + 1):
             self._planned.append(self._plan(number))
         packs = [future.result() for future in self._planned[0].packs]
-        self._state = self._planned.popleft().state
+        step_made = self._planned.popleft()
+        self._state, self.refused = step_made.state, step_made.refused
         return packs
 
     def _quarantine(self, step: int, damage: DamagedSample) -> None:
@@ -111,7 +115,8 @@ class Loader:
     def _plan(self, step: int) -> _Step:
         packs = self.planner.packs(step)
         futures = [self._filling(planned) for planned in packs[self.rank :: self.ranks]]
-        return _Step(step, futures, copy.deepcopy(self.planner.state))
+        refused = summed((piece.source, refusal) for pack in packs for piece in pack for refusal in piece.refusals)
+        return _Step(step, futures, copy.deepcopy(self.planner.state), refused)
 
     def _filling(self, planned: Sequence[Planned]) -> Future[PackedBatch]:
         if self._threads:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+from kimivl.data.augment.refusals import Refusal
 from kimivl.data.batch import PieceTokens
 from kimivl.data.lengths import Length, counted
 from kimivl.data.sample import Sample
@@ -28,6 +29,7 @@ class Planned:
 
     `number`: of the sample in its source's walk. `sample`: as it is seen this time. `length`: of all of it, without pictures.
     `tokens`: of this part, pictures included. `grids`: patch rows and columns of each picture; `limit`: patch budget of each.
+    `refusals`: where augmentation gave way; of a document in parts, the first has them.
     """
 
     source: str
@@ -39,6 +41,7 @@ class Planned:
     length: Length
     grids: tuple[Grid, ...]
     limit: int | None
+    refusals: tuple[Refusal, ...] = ()
 
     @cached_property
     def patches(self) -> int:

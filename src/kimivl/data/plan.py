@@ -12,7 +12,7 @@ while others behind them still fill this one.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -166,8 +166,11 @@ class Planner:
         if is_excluded(sample, now.excluded.get((name, sample.id))):
             return []
         length = None if name in self.stage.augment else self._length(name, row)  # augmented texts may change
-        sample = seen(sample, self.stage, name, self.seed, number // len(source)).sample
-        return planned_pieces(sample, name, number, self.renderer, self.stage.context, now.limit, length)
+        changed = seen(sample, self.stage, name, self.seed, number // len(source))
+        first, *others = planned_pieces(
+            changed.sample, name, number, self.renderer, self.stage.context, now.limit, length
+        )  # fmt: skip
+        return [replace(first, refusals=changed.refusals), *others]
 
     def _length(self, name: str, row: int) -> Length | None:
         """What was counted of a row before; None if nothing was."""

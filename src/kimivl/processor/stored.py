@@ -49,7 +49,14 @@ class FetchedPicture:
 
 
 class CorruptObject(ValueError):
-    """Bytes in a store are not those that were indexed; the message names the object, the range and the fix."""
+    """The bytes of a range are not those that were indexed, though they were fetched anew. `url`: of the object."""
+
+    def __init__(self, url: str, message: str):
+        super().__init__(url, message)
+        self.url, self.message = url, message
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.message}"
 
 
 Fetch = Callable[[Sequence[StoredBytes]], list[bytes]]  # the bytes of each place, in order, inflated and verified

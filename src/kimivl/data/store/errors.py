@@ -9,6 +9,8 @@ import re
 
 from obstore import exceptions
 
+from kimivl.processor.stored import CorruptObject as CorruptObject
+
 INDEX_AGAIN = "index again with `kimivl data index`, or put the old object back"
 CREDENTIALS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL where it is not AWS), "
@@ -57,17 +59,6 @@ class Replaced(Permanent):
 
 class AlreadyThere(Permanent):
     """It should have been new."""
-
-
-class CorruptObject(ValueError):
-    """The bytes of a range are not those that were indexed, though they were fetched anew. `url`: of the object."""
-
-    def __init__(self, url: str, message: str):
-        super().__init__(url, message)
-        self.url, self.message = url, message
-
-    def __str__(self) -> str:
-        return f"{self.url}: {self.message}"
 
 
 def classified(error: Exception, url: str, answered: bool = True) -> Exception:
