@@ -6,6 +6,7 @@ What it is not: mixing sources (`mixture.py`).
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -14,16 +15,20 @@ import numpy as np
 
 from kimivl.data.manifest.manifest import Manifest, is_manifest
 from kimivl.data.sample import Sample, read_record
+from kimivl.processor.stored import Fetch, FetchedPicture, StoredPicture
 
 
 class Source:
     """The samples of `<root>/<name>/<split>.manifest`, a manifest of originals in a store, or of `<root>/<name>/<split>.jsonl`.
 
     Both are mapped into memory; a record is parsed when it is asked for.
+
+    Args:
+        fetch: gets the bytes of pictures that lie in a store, for `at_hand`.
     """
 
-    def __init__(self, root: Path, name: str, split: str = "train"):
-        self.name = name
+    def __init__(self, root: Path, name: str, split: str = "train", fetch: Fetch | None = None):
+        self.name, self._fetch = name, fetch
         self.path = source_path(root, name, split)
         self.records: Records = Manifest(self.path) if self.path.is_dir() else Lines(self.path)
         if not len(self.records):
@@ -35,6 +40,17 @@ class Source:
     def __getitem__(self, row: int) -> Sample:
         """The record of a row (from 0)."""
         return self.records[row]
+
+    def at_hand(self, row: int) -> Sample:
+        """The record of a row, with the bytes of its pictures where they lie in a store. Raises: what `fetch` raises."""
+        sample = self[row]
+        stored = [part.image for part in sample.images if isinstance(part.image, StoredPicture)]
+        if not stored or self._fetch is None:
+            return sample
+        fetched = map(FetchedPicture, stored, self._fetch([picture.place for picture in stored]))
+        return sample.with_images(
+            [replace(part, image=next(fetched)) if isinstance(part.image, StoredPicture) else part for part in sample.images]
+        )
 
     def raw(self, row: int) -> str:
         """The record of a row as it stands in its file, whether or not it can be read. Raises: IndexError."""

@@ -87,6 +87,11 @@ def is_manifest(folder: Path) -> bool:
     return (folder / "manifest.json").is_file()
 
 
+def digest_of(folder: Path) -> str:
+    """What tells a manifest from another, without opening its tables. Raises: as `Manifest`."""
+    return str(_head(folder)["digest"])
+
+
 def _head(folder: Path) -> dict[str, Any]:
     if not is_manifest(folder):
         raise ValueError(f"{folder} is no manifest: it lacks manifest.json; make one with `kimivl data index`")
