@@ -141,6 +141,8 @@ class _Run:
                 name = f"{of.path.rpartition('.')[0]}-{number}"
                 take(self.notes, of.path, f"{of.path}:{number}", row, name, above, self.pictures.root)
                 advance(1)
+                self.notes.save_sometimes()
+        self.notes.save()
 
     def _shards(self, shards: Sequence[Listed]) -> int:
         """Reads shards and notes their samples; how many were read."""
