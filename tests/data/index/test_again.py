@@ -114,6 +114,23 @@ def test_originals_are_not_read_again_after_malformed_rows(pictures):
     assert reads(pictures) == {"rows.jsonl"}
 
 
+def test_nothing_is_left_of_a_run_that_read_no_original(pictures):
+    pictures.rows(question("gone.png"))
+    with pytest.raises(Malformed):
+        pictures.index()
+    assert not list(pictures.out.parent.iterdir())
+
+
+def test_notes_of_another_place_are_not_used(pictures, tmp_path):
+    pictures.rows(question("1.png"), question("gone.png"))
+    with pytest.raises(Malformed):
+        pictures.index()
+    pictures.root.rename(tmp_path / "moved")
+    pictures.root = tmp_path / "moved"
+    pictures.rows(question("1.png"))
+    assert reads(pictures) == {"rows.jsonl", "1.png"}
+
+
 def test_the_same_name_elsewhere_is_another_original(pictures, tmp_path):
     pictures.rows(question("1.png"))
     pictures.index()
@@ -126,5 +143,5 @@ def test_notes_that_are_none_are_told(pictures):
     notes = pictures.out.with_name(f".{pictures.out.name}.notes")
     notes.parent.mkdir(parents=True)
     notes.write_bytes(b"no database" * 1000)
-    with pytest.raises(OSError, match="notes of an earlier run cannot be used .*; remove the file"):
+    with pytest.raises(OSError, match="notes of an earlier run cannot be used .*, or remove the file"):
         pictures.index()
