@@ -53,7 +53,9 @@ def add_data(commands: Any) -> None:
     convert.add_argument(
         "--images", type=Path, metavar="DIR", help="what paths of pictures are relative to (default: ROWS' folder)"
     )
-    convert.add_argument("--form", help="messages, conversations or interleaved (default: what each row's keys say)")
+    convert.add_argument(
+        "--form", help="messages, conversations, interleaved, document or captioned (default: what each row's keys say)"
+    )
     convert.add_argument("--json", action="store_true", help="print the counts as one JSON object")
     add_index(kinds)
     add_view(kinds)

@@ -39,7 +39,8 @@ class ImageError(ValueError):
 
 
 def load_rgb(source: ImageSource) -> Image.Image:
-    """The picture upright (EXIF applied), decoded, in mode RGB; transparency laid on white. The first frame if it has many.
+    """The picture upright (EXIF applied), decoded, in mode RGB; transparency laid on white. The first frame if it has many,
+    or the page or frame that one from a store is.
 
     Every Pillow mode is understood. Greys of more than 8 bits have no fixed white: see `_eight_bit_grey`.
     Errors: ImageError naming the file, when it is missing, no picture, damaged, empty or above MAX_PIXELS.

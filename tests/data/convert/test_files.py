@@ -100,6 +100,13 @@ def test_what_would_only_fail_later_is_told_with_its_line(folder):
         convert(path, folder / "out.jsonl", folder / "pictures")
 
 
+def test_a_video_is_for_a_manifest(folder):
+    turns = [{"from": "human", "value": "<video>?"}, {"from": "gpt", "value": "x"}]
+    path = write(folder, [{"video": "a.mp4", "conversations": turns}])
+    with pytest.raises(Malformed, match=":1: a.mp4 is a video, and a JSONL file holds pictures: make a manifest with"):
+        convert(path, folder / "out.jsonl")
+
+
 def test_null_is_nothing_and_a_mark_of_byte_order_is_no_text(folder):
     rows = [row(0) | {"id": None, "images": None}, row(1) | {"id": None}]
     path = folder / "rows.json"

@@ -9,6 +9,7 @@ takes over what did not change.
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,8 @@ def index(
         client: of stores (default: one with the AWS_* variables).
         show: is told of progress; bytes of originals, and rows.
     Returns: the layout; how many samples and pictures in them, originals, pictures written out of tables, objects that hold
-    originals,
-        how many of these were read and how many are unchanged, and how many that might be originals are in no sample; the digest.
+        originals, how many of these were read and how many are unchanged, and how many that might be originals are in no sample;
+        the digest.
     Raises: Malformed; StoreError; ValueError for a place that is not understood; OSError.
     """
     if out.exists() and not is_manifest(out) and (not out.is_dir() or any(out.iterdir())):
@@ -65,22 +66,23 @@ def index(
     client = client or Client()
     settings = json.dumps({"indexer": INDEXER, "licence": licence, "language": language, "frames": frames})
     file = out.with_name(f".{out.name}.notes")
-    notes = Notes(file, settings)
+    notes = Notes(file, json.dumps([images or url, settings]))
     cells = Cells(out, notes)
+    written = False
     try:
-        run = _Run(url, out, images or url, Said(licence, language, frames), notes, cells, client, show)
-        result = run.all(settings)
-    except BaseException:
-        cells.undo()
-        notes.close()
-        raise
-    notes.close()
-    file.unlink()
-    return result
+        result = _Run(url, out, images or url, Said(licence, language, frames), notes, cells, client, show).all(settings)
+        written = True
+        return result
+    except sqlite3.DatabaseError as error:  # a full disk, or another run
+        raise OSError(f"{file} could not be written ({error}): free space, end other runs, and run the command again") from error
+    finally:
+        if not written:
+            cells.undo()
+        notes.close(keep=not written)
 
 
 class _Run:
-    """One run over a place. `rows`: where rows are, `pictures`: what their paths are relative to; mostly the same."""
+    """A run. `rows`: where rows are, `pictures`: what their paths are relative to; mostly the same."""
 
     def __init__(
         self, url: str, out: Path, images: str, said: Said, notes: Notes, cells: Cells, client: Client, show: Show
@@ -90,10 +92,11 @@ class _Run:
         self.together = self.rows.root == self.pictures.root
 
     def all(self, settings: str) -> dict[str, Any]:
+        """Writes the manifest. Returns: as of `index`."""
         layout = self._listed()
         self.notes.forget_changed(layout.kind == "shards")
         if is_manifest(self.out):
-            take_over(self.out, self.notes, self.pictures.root, settings if layout.kind == "shards" else None)
+            take_over(self.out, self.notes, self.pictures.root, settings, layout.kind == "shards")
         read = 0
         if layout.kind == "shards":
             read += self._shards(layout.files)
@@ -141,6 +144,8 @@ class _Run:
                 name = f"{of.path.rpartition('.')[0]}-{number}"
                 take(self.notes, of.path, f"{of.path}:{number}", row, name, above, self.pictures.root)
                 advance(1)
+                self.notes.save_sometimes()
+        self.notes.save()
 
     def _shards(self, shards: Sequence[Listed]) -> int:
         """Reads shards and notes their samples; how many were read."""

@@ -15,16 +15,16 @@ from kimivl.data.manifest.schema import FORMAT, OBJECTS_FILE, SAMPLES_FILE, SEEN
 BATCH = 1000
 
 
-def take_over(folder: Path, notes: Notes, root: str, settings: str | None) -> None:
+def take_over(folder: Path, notes: Notes, root: str, settings: str, shards: bool) -> None:
     """Notes the originals of unchanged objects.
 
     Args:
-        settings: if the manifest was made with these, samples of unchanged shards are noted too, else no object is taken over;
-            None where samples come from files of rows, and settings do not matter to originals.
+        shards: whether samples come from them, and are noted too: then settings must be the same. Originals alone depend on no
+            setting but the indexer's version.
     """
     head = read_json(folder / "manifest.json")
     made = head.get("settings", "")
-    same = made == settings if settings is not None else _indexer(made) == _indexer(notes.settings)
+    same = made == settings if shards else _indexer(made) == _indexer(settings)
     if head.get("format") != FORMAT or head.get("root") != root or not same or not (folder / SEEN_FILE).is_file():
         return
     for row in _rows(folder / SEEN_FILE):
@@ -34,7 +34,7 @@ def take_over(folder: Path, notes: Notes, root: str, settings: str | None) -> No
     for row in _rows(folder / OBJECTS_FILE):
         if notes.was_read(row["url"]):
             notes.add_original(row["url"], {key: value for key, value in row.items() if value is not None})
-    for row in _rows(folder / SAMPLES_FILE) if settings is not None else ():
+    for row in _rows(folder / SAMPLES_FILE) if shards else ():
         if shard := _shard(row["where"], notes):
             notes.add_sample(shard, row["where"], row["id"], row["record"])
 

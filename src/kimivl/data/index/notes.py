@@ -37,13 +37,13 @@ Row = Mapping[str, Any]
 
 
 class Notes:
-    """The notes in `file`. `settings`: what the samples of shards depend on; notes of others are not used again.
+    """The notes in `file`. `settings`: what they depend on beside the objects; notes of others are not used again.
 
     Raises: OSError if the file cannot be written.
     """
 
     def __init__(self, file: Path, settings: str):
-        self.settings = settings
+        self._file = file
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._base = sqlite3.connect(file, isolation_level=None)
@@ -52,7 +52,9 @@ class Notes:
             self._base.execute(f"PRAGMA cache_size=-{CACHE >> 10}")
             self._base.executescript(TABLES)
         except sqlite3.DatabaseError as error:
-            raise OSError(f"{file}: notes of an earlier run cannot be used ({error}); remove the file") from None
+            raise OSError(
+                f"{file}: notes of an earlier run cannot be used ({error}); end other runs, or remove the file"
+            ) from None
         if self._one("SELECT settings FROM kept") != (settings,):
             for table in ("kept", "read", "originals", "samples"):
                 self._base.execute(f"DELETE FROM {table}")
@@ -62,9 +64,15 @@ class Notes:
         self._saved = time.monotonic()
         self._base.execute("BEGIN")
 
-    def close(self) -> None:
-        self.save()
-        self._base.close()
+    def close(self, keep: bool) -> None:
+        """`keep`: for a later run, if anything was read."""
+        try:
+            self.save()
+            keep = keep and self._one("SELECT 1 FROM read") is not None
+        finally:
+            self._base.close()
+            if not keep:
+                self._file.unlink(missing_ok=True)
 
     def save(self) -> None:
         """What was noted is there for a later run."""
@@ -128,9 +136,6 @@ class Notes:
         """Place among all originals and its row; or why it is none; or None if it is not known. Call `number` before."""
         found = self._one("SELECT place, data, fault FROM originals LEFT JOIN places USING (name) WHERE name = ?", (name,))
         return None if found is None else found[2] or (found[0], json.loads(found[1]))
-
-    def knows(self, name: str) -> bool:
-        return self._one("SELECT 1 FROM originals WHERE name = ?", (name,)) is not None
 
     def is_extracted(self, name: str) -> bool:
         return self._one("SELECT 1 FROM originals WHERE name = ? AND path = ''", (name,)) is not None

@@ -34,22 +34,19 @@ def _walk(file: BinaryIO, of: Listed, wanted: Callable[[str], bool]) -> Iterator
             tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps all that it saw
             if member.sparse is not None:
                 raise Fault(f"{member.name} is stored as a sparse file: pack it again without --sparse")
-            if not member.isdir() and not member.isreg() and wanted(member.name):
-                raise Fault(f"{member.name} is a link: pack the file itself, with --dereference --hard-dereference")
+            name = member.name.removeprefix("./")
+            if not member.isdir() and not member.isreg() and wanted(name):
+                raise Fault(f"{name} is a link: pack the file itself, with --dereference --hard-dereference")
             end = member.offset_data + (-(-member.size // BLOCK) * BLOCK if member.isreg() else 0)
-            if member.isreg() and wanted(member.name):
+            if member.isreg() and wanted(name):
                 file.seek(member.offset_data)
                 data = file.read(member.size)
                 if len(data) < member.size:
-                    raise Fault(f"ends within {member.name}: fetch it anew, or pack it again")
-                yield Member(f"{of.path}/{_clean(member.name)}", member.offset_data, data, data)
+                    raise Fault(f"ends within {name}: fetch it anew, or pack it again")
+                yield Member(f"{of.path}/{name}", member.offset_data, data, data)
     file.seek(end)
     if file.read(BLOCK).strip(b"\0"):  # tarfile takes a damaged header for the end
         raise Fault(f"damaged behind byte {end}, where a member or the end should be: fetch it anew, or pack it again")
-
-
-def _clean(name: str) -> str:
-    return name.removeprefix("./")
 
 
 def _refuse_packed(start: bytes) -> None:
