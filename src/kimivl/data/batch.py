@@ -57,13 +57,19 @@ class PackedBatch:
 
 def pack(pieces: Sequence[Piece]) -> PackedBatch:
     """Lays pieces one after the other."""
+    grids = [(int(rows), int(columns)) for piece in pieces for rows, columns in piece.grids]
+    return packed(pieces, np.concatenate([piece.patches for piece in pieces]), grids)
+
+
+def packed(pieces: Sequence[PieceTokens], patches: np.ndarray, grids: Sequence[tuple[int, int]]) -> PackedBatch:
+    """The same where all patches of the pack lie in one array already; it is not copied."""
     return PackedBatch(
         ids_T=torch.from_numpy(np.concatenate([piece.ids for piece in pieces])),
         labels_T=torch.from_numpy(np.concatenate([piece.labels for piece in pieces])),
         weights_T=torch.from_numpy(np.concatenate([piece.supervised for piece in pieces]).astype(np.float32)),
         segments=Segments([len(piece.ids) for piece in pieces]),
-        patches_P=torch.from_numpy(np.concatenate([piece.patches for piece in pieces])),
-        grids=[(int(rows), int(columns)) for piece in pieces for rows, columns in piece.grids],
+        patches_P=torch.from_numpy(patches),
+        grids=list(grids),
         sources=tuple(piece.source for piece in pieces),
         sample_ids=tuple(piece.sample_id for piece in pieces),
     )

@@ -48,6 +48,11 @@ class DamagedSample(ImageError):
         return DamagedSample, (self.source, self.sample_id, self.versions, self.cause)
 
 
+def damaged(piece: Planned, cause: Exception) -> DamagedSample:
+    """The error about a piece whose pictures cannot be used."""
+    return DamagedSample(piece.source, piece.sample_id, versions(piece.outline.pictures), str(cause))
+
+
 @contextmanager
 def _naming(source: str, sample_id: str, pictures: Sequence[ImagePart]) -> Iterator[None]:
     try:
