@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 
 from kimivl.data.batch import PackedBatch
-from kimivl.data.loader import Loader, held_out_packs, pieces_of
+from kimivl.data.loader import Loader, held_out_packs
 from kimivl.data.pieces import outline
 from kimivl.data.plan import PlanState, patch_limit
 from kimivl.data.source import Source
 from kimivl.processor.image import ImageError
+from tests.pieces import pieces_of
 
 # Ids of the byte vocabulary: a text's own bytes, then the special tokens, 256 + the official slot.
 EOS, IM_END, USER, ASSISTANT, SYSTEM, MIDDLE, MEDIA_START, MEDIA_CONTENT, MEDIA_END, MEDIA_PAD = (
@@ -257,7 +258,7 @@ SETTINGS = {"packs": 3, "resolution": RISING, "pack_tokens": 50, "augment": AUGM
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_threads_that_decode_ahead_change_nothing_and_the_state_is_that_of_what_was_handed_out(make_loader, workers):
+def test_workers_that_decode_ahead_change_nothing_and_the_state_is_that_of_what_was_handed_out(make_loader, workers):
     plain, ahead = make_loader(**SETTINGS), make_loader(workers=workers, **SETTINGS)
     for step in range(10):
         assert contents(ahead.packs(step)) == contents(plain.packs(step)) and ahead.state == plain.state
@@ -275,7 +276,7 @@ def test_ranks_share_the_packs_of_a_step_and_their_states_are_equal(make_loader)
             assert all(loader.state == whole.state for loader in loaders)
 
 
-def test_a_run_that_stops_five_times_and_changes_ranks_threads_and_look_ahead_never_changes_its_packs(make_loader):
+def test_a_run_that_stops_five_times_and_changes_ranks_workers_and_look_ahead_never_changes_its_packs(make_loader):
     """Each part of the run begins with the state that the one before wrote as JSON; twice it stops right after going on."""
     settings = SETTINGS | {"look_ahead": 2}
     whole = make_loader(**settings)
@@ -327,8 +328,8 @@ def test_packs_are_fuller_the_longer_the_line_that_waits(make_loader):
 
 
 @pytest.mark.parametrize("wrong", [{"rank": 2, "ranks": 2}, {"rank": -1}, {"workers": -1}])
-def test_ranks_and_threads_that_cannot_be_are_refused(make_loader, wrong):
-    with pytest.raises(ValueError, match="a loader is one of its ranks and has 0 or more threads"):
+def test_ranks_and_workers_that_cannot_be_are_refused(make_loader, wrong):
+    with pytest.raises(ValueError, match="a loader is one of its ranks and has 0 or more workers"):
         make_loader(**wrong)
 
 

@@ -25,7 +25,7 @@ def add_run(commands: Any) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
     parser.add_argument(
         "--workers", type=int, default=0, metavar="N",
-        help="threads that decode pictures ahead; the result does not depend on it (default: 0, which suits two cores)",
+        help="processes that decode pictures ahead; the result does not depend on it (default: 0, which suits two cores)",
     )  # fmt: skip
     parser.add_argument(
         "--damaged", choices=("stop", "quarantine"), default="stop",

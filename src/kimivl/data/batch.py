@@ -29,14 +29,6 @@ class PieceTokens:
 
 
 @dataclass(frozen=True)
-class Piece(PieceTokens):
-    """The same with its pictures, ready to be packed."""
-
-    patches: np.ndarray  # float32 [P, 3, side, side]
-    grids: np.ndarray  # int64 [N, 2]
-
-
-@dataclass(frozen=True)
 class PackedBatch:
     """A pack. Segments never see each other."""
 
@@ -55,15 +47,20 @@ class PackedBatch:
         return float(self.weights_T.sum())
 
 
-def pack(pieces: Sequence[Piece]) -> PackedBatch:
-    """Lays pieces one after the other."""
+def packed(pieces: Sequence[PieceTokens], patches: np.ndarray, grids: Sequence[tuple[int, int]]) -> PackedBatch:
+    """Lays pieces one after the other.
+
+    Args:
+        patches: float32 [P, 3, side, side], of all their pictures, in order; not copied.
+        grids: patch rows and columns of each picture.
+    """
     return PackedBatch(
         ids_T=torch.from_numpy(np.concatenate([piece.ids for piece in pieces])),
         labels_T=torch.from_numpy(np.concatenate([piece.labels for piece in pieces])),
         weights_T=torch.from_numpy(np.concatenate([piece.supervised for piece in pieces]).astype(np.float32)),
         segments=Segments([len(piece.ids) for piece in pieces]),
-        patches_P=torch.from_numpy(np.concatenate([piece.patches for piece in pieces])),
-        grids=[(int(rows), int(columns)) for piece in pieces for rows, columns in piece.grids],
+        patches_P=torch.from_numpy(patches),
+        grids=list(grids),
         sources=tuple(piece.source for piece in pieces),
         sample_ids=tuple(piece.sample_id for piece in pieces),
     )

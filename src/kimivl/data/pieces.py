@@ -17,6 +17,7 @@ from kimivl.data.lengths import Length, counted
 from kimivl.data.sample import Sample
 from kimivl.processor.image import Grid, ImageError
 from kimivl.processor.messages import ImagePart
+from kimivl.processor.pictures import Pictures
 from kimivl.processor.processor import Outline, Processor
 from kimivl.processor.stored import CorruptObject, StoredPicture
 
@@ -44,8 +45,13 @@ class Planned:
     refusals: tuple[Refusal, ...] = ()
 
     @cached_property
+    def wanted(self) -> Pictures:
+        """What has to be decoded."""
+        return Pictures(tuple(self.sample.images), self.grids, self.limit)
+
+    @property
     def patches(self) -> int:
-        return sum(rows * columns for rows, columns in self.grids)
+        return self.wanted.patches
 
 
 class DamagedSample(ImageError):
@@ -60,6 +66,11 @@ class DamagedSample(ImageError):
 
     def __reduce__(self) -> tuple[type["DamagedSample"], tuple[str, str, tuple[str, ...], str]]:
         return DamagedSample, (self.source, self.sample_id, self.versions, self.cause)
+
+
+def damaged(piece: Planned, cause: Exception) -> DamagedSample:
+    """The error about a piece whose pictures cannot be used."""
+    return DamagedSample(piece.source, piece.sample.id, versions(piece.sample.images), str(cause))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ Facts: `reference/model.md` §4 (size rule, padding, values). Where the official
 follow it: transparency is laid on white instead of showing the colour beneath, 16-bit greys are scaled instead of clipped,
 palettes are expanded before the picture is resized.
 
-Shapes: H, W pixels; h, w patches along the sides; P = h·w patches of p × p pixels.
+Shapes: H, W pixels; h, w patches along the sides; P = h·w patches of p × p pixels, V = 3·p·p values each.
 """
 
 import math
@@ -27,6 +27,7 @@ MAX_PIXELS = 89_478_485  # a small file can claim a huge picture; the size in it
 PROGRAM_FORMATS = {"EPS"}  # Pillow would run Ghostscript on them
 MAX_PATCHES_A_SIDE = 512  # the official processor refuses pictures that reach it: the rotary table of MoonViT ends there
 ORIENTATION = 0x0112  # EXIF tag
+VALUES_AT_A_TIME = 65_536  # of float32: a quarter of a megabyte
 
 ImageSource = str | Path | Image.Image | StoredPicture | FetchedPicture
 Size = tuple[int, int]
@@ -247,9 +248,14 @@ class ImageProcessor:
             limit: a budget in patches for this call, in place of `in_token_limit`.
         Errors: ImageError naming the picture: unreadable, or 512 patches or more along a side.
         """
+        pixels_HWC, grid = self.pixels(image, limit)
+        return self.cut(pixels_HWC, grid), grid
+
+    def pixels(self, image: ImageSource, limit: int | None = None) -> tuple[np.ndarray, Grid]:
+        """The picture shrunk to the budget, uint8 [H, W, 3], and the grid (h, w) that `cut` makes of it; as of a call."""
         picture = load_rgb(image)
         grid = self._named_grid(image, picture.size, limit)
-        return self._patches(np.asarray(_shrunk(picture, self.resized(picture.size, limit))), grid), grid
+        return np.asarray(_shrunk(picture, self.resized(picture.size, limit))), grid
 
     def grid_of(self, part: ImagePart, limit: int | None = None) -> Grid:
         """Patch rows and columns of a part's picture, changes included, from its header. Errors: as of a call."""
@@ -297,13 +303,34 @@ class ImageProcessor:
         """Tokens of one image in the language model."""
         return grid[0] * grid[1] // self.merge**2
 
-    def _patches(self, pixels_HWC: np.ndarray, grid: Grid) -> np.ndarray:
+    def cut(self, pixels_HWC: np.ndarray, grid: Grid, out: np.ndarray | None = None) -> np.ndarray:
+        """Pads, cuts and normalises what `pixels` gives.
+
+        Args:
+            out: where the patches go, float32 [h·w, 3, p, p] without gaps; new memory without it.
+        Returns: the patches.
+        """
         (h, w), p = grid, self.patch_size
         height, width, _ = pixels_HWC.shape
-        values_HWC = np.zeros((h * p, w * p, 3), np.float32)  # black, hence −1 after the official normalisation
-        values_HWC[:height, :width] = pixels_HWC
-        rows = values_HWC.reshape(h * p, w * p * 3)  # a row at a time: broadcasting over three channels is slow
-        rows /= np.float32(255)  # three roundings, in the official order, so that values are equal to the bit
-        rows -= np.tile(np.array(self.mean, np.float32), w * p)
-        rows /= np.tile(np.array(self.std, np.float32), w * p)
-        return values_HWC.reshape(h, p, w, p, 3).transpose(0, 2, 4, 1, 3).reshape(h * w, 3, p, p)
+        if (height, width) != (h * p, w * p):
+            padded_HWC = np.zeros((h * p, w * p, 3), np.uint8)  # black, hence −1 after the official normalisation
+            padded_HWC[:height, :width] = pixels_HWC
+            pixels_HWC = padded_HWC
+        pixels_PV = np.ascontiguousarray(pixels_HWC.reshape(h, p, w, p, 3).transpose(0, 2, 4, 1, 3)).reshape(h * w, 3 * p * p)
+        patches = np.empty((h * w, 3, p, p), np.float32) if out is None else out
+        self._normalise(pixels_PV, patches.reshape(h * w, 3 * p * p))
+        return patches
+
+    def _normalise(self, pixels_PV: np.ndarray, out_PV: np.ndarray) -> None:
+        """Three roundings, in the official order, so that values are equal to the bit. Some patches at a time, which stay in the
+        processor's cache from the first of them to the last."""
+        mean_V, std_V = (np.repeat(np.array(values, np.float32), self.patch_size**2) for values in (self.mean, self.std))
+        step = max(1, VALUES_AT_A_TIME // out_PV.shape[1])
+        for start in range(0, len(out_PV), step):
+            values_PV = out_PV[start : start + step]
+            values_PV[...] = pixels_PV[
+                start : start + step
+            ]  # bytes are moved to their patches before they are four times as large
+            values_PV /= np.float32(255)
+            values_PV -= mean_V
+            values_PV /= std_V

@@ -10,7 +10,7 @@ official image class has other defaults than the official file has values: both 
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ import numpy as np
 from kimivl.config.base import read_json
 from kimivl.config.model import ModelConfig
 from kimivl.processor.chat import CHAT_TEMPLATE, SUPERVISED, Provenance, Rendered, render_chat, render_document
-from kimivl.processor.image import ImageError, ImageProcessor, ImageSource, image_name, load_rgb
+from kimivl.processor.image import ImageProcessor
 from kimivl.processor.messages import ImagePart, Message, Part
-from kimivl.processor.stored import Fetch, FetchedPicture, StoredPicture
+from kimivl.processor.pictures import Pictures, decode_one
+from kimivl.processor.stored import Fetch
 from kimivl.processor.thoughts import forget_thoughts
 from kimivl.processor.tokenizer import Tokenizer
 
@@ -58,6 +59,11 @@ class Outline:
     def patches(self) -> int:
         """P, of all images."""
         return int(self.grids.prod(1).sum())
+
+    @property
+    def wanted(self) -> Pictures:
+        """What has to be decoded."""
+        return Pictures(self.pictures, tuple((rows, columns) for rows, columns in self.grids.tolist()), self.limit)
 
 
 @dataclass(frozen=True)
@@ -112,17 +118,9 @@ class Processor:
         Errors: ImageError naming a picture; ValueError for one in a store without `fetch`; what `fetch` raises.
         """
         p = self.image_processor.patch_size
-        decoded = [self.image_processor(_changed(part), outline.limit) for part in _at_hand(outline.pictures, fetch)]
-        for part, (_, grid), planned in zip(outline.pictures, decoded, outline.grids.tolist()):
-            if list(grid) != planned:
-                raise ImageError(
-                    f"{image_name(part.image)}: {grid} patches where its header told {tuple(planned)}; was it replaced?"
-                )
-        patches = [of_picture for of_picture, _ in decoded]
-        return Encoded(
-            outline.ids, outline.supervised, outline.provenance,
-            np.concatenate(patches or [np.zeros((0, 3, p, p), np.float32)]), outline.grids,
-        )  # fmt: skip
+        patches = np.empty((outline.patches, 3, p, p), np.float32)
+        decode_one(outline.wanted, self.image_processor, patches, fetch)
+        return Encoded(outline.ids, outline.supervised, outline.provenance, patches, outline.grids)
 
     def _outline(self, parts: Iterable[Part], render: Callable[[list[int]], Rendered], limit: int | None) -> Outline:
         pictures = tuple(part for part in parts if isinstance(part, ImagePart))
@@ -171,22 +169,6 @@ class Processor:
         _write_json(directory / IMAGE_FILE, _image_config(self.image_processor))
         _write_json(directory / TOKENIZER_FILE, _tokenizer_config(self.tokenizer))
         (directory / TEMPLATE_FILE).write_text(CHAT_TEMPLATE, encoding="utf-8")
-
-
-def _at_hand(parts: Sequence[ImagePart], fetch: Fetch | None) -> list[ImagePart]:
-    """The parts with what lies in a store fetched."""
-    stored = [part.image for part in parts if isinstance(part.image, StoredPicture)]
-    if not stored or fetch is None:
-        return list(parts)
-    fetched = iter(fetch([picture.place for picture in stored]))
-    return [
-        replace(part, image=FetchedPicture(part.image, next(fetched))) if isinstance(part.image, StoredPicture) else part
-        for part in parts
-    ]
-
-
-def _changed(part: ImagePart) -> ImageSource:
-    return part.image if part.change is None else part.change.picture(load_rgb(part.image))
 
 
 def _cutting(size: int, merge: tuple[int, int]) -> str:

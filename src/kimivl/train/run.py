@@ -56,7 +56,7 @@ class Run:
     """One run of a recipe in `folder`.
 
     Args:
-        workers: threads that decode pictures ahead; what a run gives does not depend on it.
+        workers: processes that decode pictures ahead; what a run gives does not depend on it.
         damaged: what is done about samples with pictures that cannot be used, as of `Loader`.
     Raises: ConfigError if the folder holds a run of another recipe, or on another build of the data.
     """

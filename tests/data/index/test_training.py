@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from kimivl.data.plan import outline
+from kimivl.data.pieces import outline
 from kimivl.data.source import Source as TrainingSource
 from tests.data.index.originals import Source, encoded, fetch, question, write_tar
 
