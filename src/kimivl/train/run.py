@@ -240,7 +240,7 @@ class Run:
     def _claim_folder(self) -> None:
         """Writes down whose folder this is, and removes what a stage that died as it finished has left."""
         write_atomic(self.folder / "recipe.json", self.recipe.model_dump_json(indent=1) + "\n")
-        if fingerprints := self._fingerprints():
+        if fingerprints := self.fingerprints:
             write_atomic(self.folder / "data.json", json.dumps(fingerprints, indent=1) + "\n")
         for stage in filter(self.is_finished, self.recipe.stages):
             self._drop_checkpoint(stage)
@@ -258,12 +258,13 @@ class Run:
 
     def _check_build(self) -> None:
         """Later stages must not train on, nor scores be of, other samples than those that the first stages saw."""
-        path, fingerprints = self.folder / "data.json", self._fingerprints()
+        path, fingerprints = self.folder / "data.json", self.fingerprints
         kept = read_json(path) if path.exists() and fingerprints else fingerprints
         if changed := sorted(name for name in {*kept, *fingerprints} if kept.get(name) != fingerprints.get(name)):
             raise ConfigError(f"{self.recipe.data} was built anew since {self.folder} began: {', '.join(changed)}. {ADVICE}")
 
-    def _fingerprints(self) -> dict[str, str]:
+    @property
+    def fingerprints(self) -> dict[str, str]:
         """Which build of each group of sources the data are, where they have a manifest of their build; and which manifest each
         source in a store has."""
         built = self.recipe.data / "manifest.json"
