@@ -3,14 +3,18 @@
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from kimivl.config.store import StoreConfig
 from kimivl.data.index.build import index
 from kimivl.data.index.place import Place
 from kimivl.data.manifest.manifest import Manifest
+from kimivl.data.plan import outline
 from kimivl.data.store.client import Client
 from kimivl.data.store.errors import Missing
-from tests.data.index.originals import Source, encoded, question, write_tar, write_video
+from kimivl.data.store.fetcher import Fetcher
+from tests.data.index.originals import Source, encoded, fetch, question, write_tar, write_video
 from tests.servers import hadro, seaweed
 
 
@@ -57,6 +61,21 @@ def test_originals_in_s3_stay_there_and_have_their_versions(source, server, tmp_
     assert (again["read"], again["unchanged"], again["digest"]) == (0, 4, counts["digest"])
     client.put("s3://originals/coco/s.tar", (source.root / "s.tar").read_bytes() + bytes(1024))
     assert source.index(url="s3://originals/coco/rows.jsonl", client=client)["read"] == 1
+
+
+def test_what_training_fetches_from_s3_is_what_lies_in_files(source, server, tmp_path, processor):
+    """Through the fetcher of a run: a range of a tar archive, an inflated member, a frame of a video."""
+    filled(source)
+    client = Client(server.environment)
+    for path in source.root.iterdir():
+        client.put(f"s3://fetched/x/{path.name}", path)
+    source.index(url="s3://fetched/x", client=client)
+    local = locally(source, tmp_path).manifest
+    with Fetcher(StoreConfig(cache=tmp_path / "store"), client) as fetcher:
+        for row in range(4):
+            ours = processor.filled(outline(source.manifest[row], processor), fetcher)
+            plain = processor.filled(outline(local[row], processor), fetch)
+            assert np.array_equal(ours.patches, plain.patches) and ours.patches.size
 
 
 def test_a_store_that_fails_now_and_then_gives_the_same_manifest(source, tmp_path, monkeypatch):
