@@ -87,6 +87,6 @@ class Cells:
 
 def _suffix(data: bytes, path: str, field: str) -> str:
     suffix = PurePosixPath(path).suffix.lower()
-    if suffix in VIDEOS or suffix == ".pdf":
+    if suffix in VIDEOS:
         return suffix
     return mimetypes.guess_extension(picture_facts(data, f"{field} ({path or 'bytes'})")[0]) or ".picture"
