@@ -38,7 +38,7 @@ class Cells:
         """Removes what this run wrote."""
         for path in self._new:
             path.unlink(missing_ok=True)
-        for folder in {path.parent for path in self._new} | {self.folder}:
+        for folder in [*{path.parent for path in self._new}, self.folder]:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
