@@ -99,6 +99,20 @@ def in_parts(image: str) -> dict:
     return {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "A square."}]}
 
 
+def test_rows_beside_an_archive_of_their_name_are_rows(source):
+    write_tar(source.root / "train.tar", {"1.png": encoded(1)})
+    source.rows(question("train.tar/1.png"), name="train.jsonl")
+    assert source.index()["layout"] == "rows"
+
+
+def test_addresses_in_a_shards_rows_are_its_members(source):
+    first = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "1.png"}}, {"type": "text", "text": "?"}]}
+    row = {"messages": [first, {"role": "assistant", "content": "A."}], "meta": {"image": "1.png"}}
+    write_tar(source.root / "s.tar", {"d/1.png": encoded(1), "d/1.json": json.dumps(row).encode()})
+    manifest = source.indexed()
+    assert said(manifest[0]) == ["s.tar/d/1.png", "?", "A."] and manifest[0].meta == {"image": "1.png"}
+
+
 def test_tables_of_img2dataset_beside_shards_are_no_rows(source):
     write_tar(source.root / "00000.tar", {"1.png": encoded(1), "1.txt": b"One."})
     source.put("00000.parquet", b"its own statistics")
@@ -126,6 +140,15 @@ def test_tables_with_conversations_lists_of_pictures_and_paths(source):
     source.table([several])
     manifest = source.indexed()
     assert pictures(manifest[0]) == [encoded(7), encoded(8)] and manifest[0].id == "5"
+
+
+def test_videos_in_cells(source):
+    write_video(source.root / "clip.mp4", 3)
+    data = (source.root / "clip.mp4").read_bytes()
+    turns = [{"from": "human", "value": "<video>?"}, {"from": "gpt", "value": "A bar."}]
+    source.table([{"video": {"bytes": data, "path": "clip.mp4"}, "conversations": turns}])
+    (sample,) = [source.indexed()[0]]
+    assert pictures(sample) == [data] * 3 and [part.image.frame for part in sample.images] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("table", ["metadata.jsonl", "metadata.csv"])

@@ -166,7 +166,9 @@ def test_cells_that_are_no_pictures_or_no_values_of_json(source):
         source.index()
     assert not source.out.with_suffix(".pictures").exists()
     source.table([{"image": cell, "text": "x", "sound": b"abc"}])
-    with pytest.raises(Malformed, match=r"meta.sound holds bytes, and only 'image' and 'images' may: leave the column out"):
+    with pytest.raises(
+        Malformed, match=r"train.parquet:1: 'sound' holds bytes, and only 'image' and 'images' may: leave the column out"
+    ):
         source.index()
 
 

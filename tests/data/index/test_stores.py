@@ -1,16 +1,21 @@
 """Originals in S3 and in memory, and what a place is told by its URL."""
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from kimivl.config.store import StoreConfig
 from kimivl.data.index.build import index
 from kimivl.data.index.place import Place
 from kimivl.data.manifest.manifest import Manifest
-from kimivl.data.store.client import Client
-from kimivl.data.store.errors import Missing
-from tests.data.index.originals import Source, encoded, question, write_tar, write_video
+from kimivl.data.plan import outline
+from kimivl.data.store.client import Client, Entry
+from kimivl.data.store.errors import Missing, Transient
+from kimivl.data.store.fetcher import Fetcher
+from tests.data.index.originals import Source, encoded, fetch, question, write_tar, write_video
 from tests.servers import hadro, seaweed
 
 
@@ -59,6 +64,21 @@ def test_originals_in_s3_stay_there_and_have_their_versions(source, server, tmp_
     assert source.index(url="s3://originals/coco/rows.jsonl", client=client)["read"] == 1
 
 
+def test_what_training_fetches_from_s3_is_what_lies_in_files(source, server, tmp_path, processor):
+    """Through the fetcher of a run: a range of a tar archive, an inflated member, a frame of a video."""
+    filled(source)
+    client = Client(server.environment)
+    for path in source.root.iterdir():
+        client.put(f"s3://originals/fetched/{path.name}", path)
+    source.index(url="s3://originals/fetched", client=client)
+    local = locally(source, tmp_path).manifest
+    with Fetcher(StoreConfig(cache=tmp_path / "store"), client) as fetcher:
+        for row in range(4):
+            ours = processor.filled(outline(source.manifest[row], processor), fetcher)
+            plain = processor.filled(outline(local[row], processor), fetch)
+            assert np.array_equal(ours.patches, plain.patches) and ours.patches.size
+
+
 def test_a_store_that_fails_now_and_then_gives_the_same_manifest(source, tmp_path, monkeypatch):
     monkeypatch.setattr("kimivl.data.store.retry.FIRST", 0.001)
     filled(source)
@@ -68,6 +88,31 @@ def test_a_store_that_fails_now_and_then_gives_the_same_manifest(source, tmp_pat
     assert {of["sha256"] for of in source.objects().values()} == {
         of["sha256"] for of in locally(source, tmp_path).objects().values()
     }
+
+
+class Stumbling(Client):
+    """Lists backwards, and breaks off twice on the way."""
+
+    broken = 0
+
+    def list(self, url: str) -> Iterator[Entry]:
+        for number, entry in enumerate(reversed(list(super().list(url)))):
+            if number == 3 + self.broken and self.broken < 2:
+                self.broken += 1
+                raise Transient(url, "no connection")
+            yield entry
+
+
+def test_a_list_that_breaks_off_is_asked_for_again_whatever_its_order(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("kimivl.data.store.retry.FIRST", 0.001)
+    for number in range(9):
+        source.put(f"{number}/1.png", encoded(number))
+        source.rows(question("1.png"), name=f"{number}/rows.jsonl")
+    expected = source.index()
+    client = Stumbling()
+    source.out = tmp_path / "again" / "train.manifest"
+    assert source.index(client=client)["digest"] == expected["digest"] and client.broken == 2
+    assert source.index(images=str(source.root / "3"), client=Stumbling())["samples"] == 9
 
 
 def test_a_bucket_in_memory(source):

@@ -38,7 +38,7 @@ class Cells:
         """Removes what this run wrote."""
         for path in self._new:
             path.unlink(missing_ok=True)
-        for folder in {path.parent for path in self._new} | {self.folder}:
+        for folder in [*{path.parent for path in self._new}, self.folder]:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
@@ -87,6 +87,6 @@ class Cells:
 
 def _suffix(data: bytes, path: str, field: str) -> str:
     suffix = PurePosixPath(path).suffix.lower()
-    if suffix in VIDEOS or suffix == ".pdf":
+    if suffix in VIDEOS:
         return suffix
     return mimetypes.guess_extension(picture_facts(data, f"{field} ({path or 'bytes'})")[0]) or ".picture"

@@ -15,9 +15,9 @@ from kimivl.data.index.reference import ARCHIVES, PACKED
 
 ROWS = (".jsonl", ".ndjson", ".json", ".parquet")
 TABLE = "metadata.csv"  # the one CSV table that is rows: of Hugging Face's folders of pictures
-# Hugging Face's descriptions of a data set, and the tables that img2dataset writes beside its shards.
+# Hugging Face's descriptions of a data set, and the tables that img2dataset writes beside each of its shards.
 NO_ROWS = re.compile(r"(^|/)(dataset_infos?|dataset_dict|state|config|package)\.json$")
-BESIDE_SHARD = re.compile(r"(_stats\.json|\.parquet|\.json|\.jsonl)$")
+BESIDE_SHARD = re.compile(r"(_stats\.json|\.parquet)$")
 SPLITS = {
     "train": "train", "test": "test", "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
 }  # fmt: skip
@@ -50,13 +50,13 @@ def layout_of(place: Place, listed: Iterable[Listed]) -> Layout:
         elif is_media(of.path):
             folders.setdefault(_split_of(of.path.rpartition("/")[0]), of.path)
     stems = {of.path.rpartition(".")[0] for of in shards}
-    rows = [of for of in rows if BESIDE_SHARD.sub("", of.path) not in stems]
+    rows = [of for of in rows if not (BESIDE_SHARD.search(of.path) and BESIDE_SHARD.sub("", of.path) in stems)]
     if packed and not rows and not shards:
         raise ValueError(
             f"{place.root}{packed} is compressed as a whole, so its members have no place of their own: unpack it to .tar"
         )
     if rows or shards:
-        files = rows or shards
+        files = sorted({of.path: of for of in rows or shards}.values(), key=lambda of: of.path)
         _one_split(place, {_split_of(of.path): of.path for of in files})
         return Layout("rows" if rows else "shards", files)
     if not folders:

@@ -65,21 +65,23 @@ class Place:
         return self.chosen == "*" or fnmatchcase(path, self.chosen) or path == self.chosen
 
     def list(self) -> Iterator[Listed]:
-        """All objects, in the order of their paths, but for hidden ones. Raises: StoreError; Missing for an empty place."""
+        """All objects but hidden ones, in the store's order; some of them twice where it failed and was asked anew.
+
+        Raises: StoreError; Missing for an empty place.
+        """
         below = len(split_url(self.root)[1])
-        entries, last, found = self._client.list(self.root), "", False
+        entries, found = self._client.list(self.root), False
 
         def following() -> Entry | None:
             nonlocal entries
             try:
-                return next((entry for entry in entries if split_url(entry.url)[1] > last), None)
+                return next(entries, None)
             except Transient:
-                entries = self._client.list(self.root)  # anew, up to where it was
+                entries = self._client.list(self.root)
                 raise
 
         while (entry := patiently(following)) is not None:
-            last = split_url(entry.url)[1]
-            path = last[below:]
+            path = split_url(entry.url)[1][below:]
             if path and not path.endswith("/") and not any(part.startswith((".", "__MACOSX")) for part in path.split("/")):
                 found = True
                 yield Listed(path, entry.size, entry.version, int(entry.modified.timestamp() * 1e6))

@@ -13,7 +13,6 @@ from typing import Any
 
 from kimivl.data.convert.files import checked, written
 from kimivl.data.convert.forms import Fault, Record, parts_of, record_of
-from kimivl.data.convert.rows import plain
 from kimivl.data.index.language import language_of
 from kimivl.data.index.notes import Notes, Row
 from kimivl.data.index.reference import Located, locate, resolve
@@ -46,7 +45,7 @@ def take(notes: Notes, path: str, place: str, row: Any, name: str, folder: str, 
                 part[kind] = located.written
                 if located.path:
                     notes.need(located.path, located.name)
-        line = written(plain(record, "the row"))
+        line = written(record)
         if before := notes.add_sample(path, place, record["id"], line):
             raise Fault(f"the id {record['id']!r} was there in {before}: give every row its own")
     except Fault as fault:

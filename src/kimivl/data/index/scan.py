@@ -17,7 +17,7 @@ from kimivl.data.index.original import Member, Row, is_media, originals
 from kimivl.data.index.place import Listed, Place
 from kimivl.processor.image import ImageError
 
-THREADS = 8
+THREADS = 16  # they wait for the store more than they compute
 TEXTS = (".json", ".txt", ".cls")  # what a shard says of its pictures
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ R = TypeVar("R")
 @dataclass
 class Scanned:
     """`rows`: of its originals. `faults`: by name, why something in it, or all of it (by its own name), is none. `members`: names
-    of a shard's pictures and texts, in order, and `texts` what these say."""
+    of a shard's pictures and texts, in order, and `texts` what these say. `names`: of all members but texts."""
 
     of: Listed
     rows: list[Row] = field(default_factory=list)

@@ -75,9 +75,13 @@ def _with_pictures(row: dict[str, Any], pictures: list[str]) -> dict[str, Any]:
             return [in_parts(each) for each in of]
         if not isinstance(of, dict):
             return of
-        return {
-            key: named(value) if key in MEDIA else in_parts(value) if key == "content" else value for key, value in of.items()
-        }
+        if isinstance(address := of.get("image_url"), dict):
+            return of | {"image_url": address | {"url": named(address.get("url"))}}
+        return (
+            of
+            | {key: named(of[key]) for key in (*MEDIA, "image_url") if key in of}
+            | {key: in_parts(of[key]) for key in ("content",) if key in of}
+        )
 
     if not any(row.get(key) is not None for key in MEDIA) and "texts" not in row and _marks(row) == len(pictures) > 0:
         return row | {"images": pictures}

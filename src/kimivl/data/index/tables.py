@@ -3,7 +3,7 @@
 from typing import Any
 
 from kimivl.data.convert.forms import Fault
-from kimivl.data.convert.rows import Rows, csv_rows, json_rows, parquet_rows
+from kimivl.data.convert.rows import Rows, csv_rows, json_rows, parquet_rows, plain
 from kimivl.data.index.cells import Cells
 from kimivl.data.index.place import Listed, Place
 
@@ -22,6 +22,6 @@ def table_rows(place: Place, of: Listed, cells: Cells) -> Rows:
 
 def _extracted(row: dict[str, Any], cells: Cells) -> dict[str, Any] | Fault:
     try:
-        return cells.extracted(row)
+        return {field: plain(value, f"'{field}'") for field, value in cells.extracted(row).items()}
     except Fault as fault:
         return fault
