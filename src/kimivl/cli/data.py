@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from kimivl.cli.catalog import add_catalog
 from kimivl.cli.command import RESUMES, add_command
 
 NANO_SEED = 0  # the recipe's numbers in docs/nano.md are of the data of this seed
@@ -53,6 +54,7 @@ def add_data(commands: Any) -> None:
     )
     convert.add_argument("--form", help="messages, conversations or interleaved (default: what each row's keys say)")
     convert.add_argument("--json", action="store_true", help="print the counts as one JSON object")
+    add_catalog(kinds)
 
 
 def _data_convert(args: argparse.Namespace) -> None:

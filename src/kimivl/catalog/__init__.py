@@ -1,0 +1,1 @@
+"""Immutable versions of data sets, kept in the object store itself: registered, described, compared, copied, retired."""
