@@ -78,8 +78,9 @@ def names(numbers: Statistics) -> list[tuple[str, list[tuple[str, str]]]]:
 
 def bins(histogram: Mapping[str, Sequence[float]]) -> list[tuple[str, int]]:
     """The bins of a histogram that hold something, as (range, how many)."""
-    edges = ["", *(f"{edge:.4g}" for edge in histogram["edges"]), ""]
-    ranges = [f"{low} … {high}".strip() for low, high in zip(edges, edges[1:])]
+    edges = [str(edge) if isinstance(edge, int) else f"{edge:.3g}" for edge in histogram["edges"]]
+    between = (f"{low} … {high}" for low, high in zip(edges, edges[1:]))
+    ranges = [f"below {edges[0]}", *between, f"{edges[-1]} and more"]
     return [(name, int(count)) for name, count in zip(ranges, histogram["counts"]) if count]
 
 

@@ -1,4 +1,4 @@
-"""The commands of `kimivl data` that work on a catalog: publish, fetch, sync, ls, show, stats, diff, deprecate, release, retire."""
+"""What `kimivl data` does with a catalog: publish, fetch, sync, ls, show, stats, diff, deprecate, release, retire."""
 
 import argparse
 import contextlib
@@ -103,7 +103,7 @@ def _add_giving_up(kinds: Any) -> None:
         kinds, "release", _release, "say that a run needs a version no more", "  kimivl data release coco@2 runs/nano"
     )
     release.add_argument("version", metavar="NAME@N")
-    release.add_argument("run", metavar="RUN", help="as `kimivl data show` names it")
+    release.add_argument("holder", metavar="RUN", help="as `kimivl data show` names it")
     retire = add_command(
         kinds, "retire", _retire,
         "end the use of a version that no run needs; with --delete, remove its tables and the originals that it alone has",
@@ -249,7 +249,9 @@ def _stats(args: argparse.Namespace) -> None:
         numbers = statistics(Path(args.what))
     else:
         catalog = _catalog(args.catalog)
-        version, _ = catalog.find(args.what)
+        version, known = catalog.find(args.what)
+        if known.state == "deleted":
+            raise ValueError(f"{version.reference} was deleted; `kimivl data show {version.reference}` tells what it was")
         numbers = read_statistics(catalog.place.read(f"{version.prefix}stats.json"))
     if args.json:
         print(json.dumps(numbers, ensure_ascii=False))
@@ -294,8 +296,8 @@ def _deprecate(args: argparse.Namespace) -> None:
 def _release(args: argparse.Namespace) -> None:
     from kimivl.catalog.lifecycle import release
 
-    release(_catalog(args.catalog), args.version, args.run)
-    _tell(args, {"version": args.version, "released": args.run}, f"{args.run} holds {args.version} no more")
+    release(_catalog(args.catalog), args.version, args.holder)
+    _tell(args, {"version": args.version, "released": args.holder}, f"{args.holder} holds {args.version} no more")
 
 
 def _retire(args: argparse.Namespace) -> int | None:

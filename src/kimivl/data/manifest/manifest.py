@@ -4,6 +4,7 @@ What it is: `Manifest`. Its tables are unpacked once into Arrow files and mapped
 start-up time nor memory, and all processes of a node share the same pages.
 """
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ class Manifest:
     """The samples of the manifest in `folder`.
 
     Args:
-        cache: where unpacked tables are kept, by digest (default: kimivl/manifests of the user's cache).
+        cache: where unpacked tables are kept, by digest and root (default: kimivl/manifests of the user's cache).
     Raises: ValueError naming a folder that is no manifest, or of a newer format.
     Attributes:
         digest: of all rows: what tells one manifest from another.
@@ -35,7 +36,8 @@ class Manifest:
         head = _head(folder)
         self.root: str = head["root"]
         self.digest: str = head["digest"]
-        unpacked = (cache or _default_cache()) / self.digest
+        place = hashlib.sha256(self.root.encode()).hexdigest()[:16]  # copies of a manifest differ in what their store says
+        unpacked = (cache or _default_cache()) / f"{self.digest}-{place}"
         self._objects = _mapped(folder / OBJECTS_FILE, unpacked)
         self._samples = _mapped(folder / SAMPLES_FILE, unpacked)
 

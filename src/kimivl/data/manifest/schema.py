@@ -61,11 +61,13 @@ Row = Mapping[str, Any]
 
 
 def write_manifest(folder: Path, objects: Sequence[Row], samples: Iterable[Row], root: str) -> str:
-    """Writes both tables, or none. Returns: the manifest's digest, in hexadecimal digits, of all rows but not of the root.
+    """Writes both tables, or none.
 
     Args:
         objects, samples: rows as of `OBJECTS` and `SAMPLES`.
         root: URL that the objects' are relative to, ending in "/".
+    Returns: the manifest's digest, in hexadecimal digits: of all rows, but not of the root and the etags, which differ from copy
+        to copy of the same data.
     Raises: OSError; pyarrow.ArrowInvalid for a row that is not of the schema.
     """
     digest = hashlib.blake2b(digest_size=16)
@@ -77,10 +79,11 @@ def write_manifest(folder: Path, objects: Sequence[Row], samples: Iterable[Row],
 
 
 def _write(path: Path, schema: pa.Schema, rows: Iterable[Row], root: str, digest: hashlib.blake2b) -> None:
+    told = [name for name in schema.names if name != "version"]
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in _batches(rows):
             for row in batch:
-                digest.update(json.dumps([row.get(name) for name in schema.names], ensure_ascii=False).encode())
+                digest.update(json.dumps([row.get(name) for name in told], ensure_ascii=False).encode())
             writer.write_table(pa.Table.from_pylist(batch, schema))
 
 
