@@ -9,7 +9,7 @@ Facts: obstore's documentation of AWS_* variables; SeaweedFS, AWS and hadro say 
 import errno
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -69,9 +69,19 @@ class Client:
         self._answered: set[str] = set()  # roots
         self._lock = threading.Lock()
 
-    def get(self, url: str, start: int = 0, length: int | None = None, version: str = "") -> bytes:
-        """`length` bytes from `start`, or all from there to the end. `version`: what the object has to be, "" for any.
+    def get(
+        self,
+        url: str,
+        start: int = 0,
+        length: int | None = None,
+        version: str = "",
+        answered: Callable[[], None] | None = None,
+    ) -> bytes:
+        """`length` bytes from `start`, or all from there to the end.
 
+        Args:
+            version: what the object has to be, "" for any.
+            answered: called when the answer begins, before its bytes have come.
         Raises: Replaced if it is another, or too short for this range.
         """
         root, key = _object(url)
@@ -80,12 +90,14 @@ class Client:
         if root == "file://":
             data = _read_file(url, Path("/") / key, start, length)
         else:
-            data = self._get(root, key, url, start, length, version)
+            data = self._get(root, key, url, start, length, version, answered or _nothing)
         if length is not None and len(data) != length:
             raise Replaced(url, f"ends before byte {start + length}, so it was replaced since it was indexed; {INDEX_AGAIN}")
         return data
 
-    def _get(self, root: str, key: str, url: str, start: int, length: int | None, version: str) -> bytes:
+    def _get(
+        self, root: str, key: str, url: str, start: int, length: int | None, version: str, answered: Callable[[], None]
+    ) -> bytes:
         options: GetOptions = {"if_match": version} if version else {}
         if length is not None:
             options["range"] = (start, start + length)
@@ -93,6 +105,7 @@ class Client:
             options["range"] = {"offset": start}
         with self._faults(root, url) as store:
             answer = obstore.get(store, key, options=options)
+            answered()
             # Some servers do not know If-Match.
             if version and answer.meta["e_tag"] != version:
                 raise replaced(url)
@@ -181,6 +194,10 @@ class _Faults:
             self.client._answered.add(self.root)
         elif not isinstance(error, StoreError) and isinstance(error, Exception):
             raise classified(error, self.url, self.root in self.client._answered) from None
+
+
+def _nothing() -> None:
+    pass
 
 
 def _object(url: str) -> tuple[str, str]:

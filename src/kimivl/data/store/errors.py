@@ -84,7 +84,7 @@ def classified(error: Exception, url: str, answered: bool = True) -> Exception:
         return replaced(url)
     if isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError)):
         return Denied(url, f"access was denied ({short}); {CREDENTIALS}")
-    if status == 416:
+    if status == 416 or "Invalid range" in text:
         return Replaced(url, f"ends before this range, so it was replaced since it was indexed; {INDEX_AGAIN}")
     if status in (429, 503) or code == "SlowDown":
         return Throttled(url, f"the store asks for fewer requests ({short})")
