@@ -68,6 +68,7 @@ def seaweed(folder: Path) -> Iterator[Server]:
         "-s3.port.lance=0",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=64",
+        "-volume.max=200",  # every bucket takes some
     ]
     flags += [f"-{name}={port}" for name, port in ports.items()]
     weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or "weed"

@@ -11,7 +11,7 @@ from kimivl.config.store import StoreConfig
 from kimivl.data.index.build import index
 from kimivl.data.index.place import Place
 from kimivl.data.manifest.manifest import Manifest
-from kimivl.data.plan import outline
+from kimivl.data.pieces import outline
 from kimivl.data.store.client import Client, Entry
 from kimivl.data.store.errors import Missing, Transient
 from kimivl.data.store.fetcher import Fetcher

@@ -4,6 +4,7 @@ What it is: `Manifest`. Its tables are unpacked once into Arrow files and mapped
 start-up time nor memory, and all processes of a node share the same pages.
 """
 
+import hashlib
 import os
 import threading
 from contextlib import suppress
@@ -26,7 +27,7 @@ class Manifest:
     """The samples of the manifest in `folder`.
 
     Args:
-        cache: where unpacked tables are kept, by digest (default: kimivl/manifests of the user's cache).
+        cache: where unpacked tables are kept (default: kimivl/manifests of the user's cache).
     Raises: ValueError naming a folder that is no manifest, or of a newer format.
     Attributes:
         digest: of all rows: what tells one manifest from another.
@@ -107,11 +108,13 @@ def _default_cache() -> Path:
 
 def _mapped(parquet: Path, folder: Path) -> pa.Table:
     """The table as an Arrow file that is mapped, not read; unpacked anew where that file is damaged."""
-    path = folder / parquet.with_suffix(".arrow").name
     try:
-        rows = pq.read_metadata(parquet).num_rows
+        rows, state = pq.read_metadata(parquet).num_rows, parquet.stat()
     except (FileNotFoundError, pa.ArrowInvalid) as error:
         raise ValueError(f"{parquet} is missing or damaged ({str(error).splitlines()[0]}): make the manifest anew") from None
+    # Tables of one digest may differ in the versions that stores gave their objects, and so do files.
+    key = hashlib.blake2b(repr((str(parquet.absolute()), state.st_size, state.st_mtime_ns)).encode(), digest_size=8).hexdigest()
+    path = folder / f"{parquet.stem}-{key}.arrow"
     if path.exists():
         with suppress(pa.ArrowInvalid, OSError):
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()

@@ -75,13 +75,14 @@ Row = Mapping[str, Any]
 def write_manifest(
     folder: Path, objects: Iterable[Row], samples: Iterable[Row], root: str, seen: Iterable[Row] = (), settings: str = ""
 ) -> str:
-    """Writes the tables, or none. Returns: the manifest's digest, in hexadecimal digits, of all objects and samples but not
-    of the root.
+    """Writes the tables, or none.
 
     Args:
         objects, samples, seen: rows as of `OBJECTS`, `SAMPLES` and `SEEN`; taken one after the other, never held together.
         root: URL that the objects' are relative to, ending in "/".
         settings: what samples of archives depend on beside the archives; of others nothing is taken over.
+    Returns: the manifest's digest, in hexadecimal digits: of all objects and samples, but not of the root and the etags, which
+        differ from copy to copy of the same data.
     Raises: OSError; pyarrow.ArrowInvalid for a row that is not of the schema; what the iterables raise.
     """
     digest = hashlib.blake2b(digest_size=16)
@@ -95,10 +96,11 @@ def write_manifest(
 
 
 def _write(path: Path, schema: pa.Schema, rows: Iterable[Row], digest: hashlib.blake2b) -> None:
+    told = [name for name in schema.names if name != "version"]
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in _batches(rows):
             for row in batch:
-                digest.update(json.dumps([row.get(name) for name in schema.names], ensure_ascii=False).encode())
+                digest.update(json.dumps([row.get(name) for name in told], ensure_ascii=False).encode())
             writer.write_table(pa.Table.from_pylist(batch, schema))
 
 
