@@ -27,7 +27,7 @@ def histogram(values: np.ndarray, label: str, log: bool) -> Markup:
     x_axis = Axis(float(edges[0]), float(edges[-1]), LEFT, WIDTH - LEFT - RIGHT, log)
     y_axis = Axis(0.0, float(counts.max()) * 1.05, HEIGHT - BOTTOM, -(HEIGHT - TOP - BOTTOM))
     parts = []
-    for tick in y_axis.ticks(3):
+    for tick in (tick for tick in y_axis.ticks(3) if tick == round(tick)):  # half a value was never counted
         y = y_axis.place(tick)
         parts += [tag("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y)]
         parts += [tag("text", short(tick), class_="tick y", x=LEFT - 5, y=y + 3.5)]
