@@ -1,7 +1,7 @@
 """Makes the pictures of docs/view.md anew: python scripts/data_view_screenshots.py docs/images
 
-Builds a small data folder with drawn pictures, chats in English and Chinese, and a vocabulary trained on them, serves the page, and
-photographs it with Chromium.
+Builds a small data folder with drawn pictures, chats in English and Chinese, and a vocabulary trained on them, serves the page,
+and photographs it with Chromium.
 """
 
 import argparse
@@ -30,7 +30,9 @@ from kimivl.processor.tokenizer import Tokenizer
 COLORS = {"red": "#cf3f3f", "blue": "#3b6fc4", "green": "#3f9a56", "yellow": "#dfb233", "purple": "#8457b5"}
 CHINESE = {"red": "红色", "blue": "蓝色", "green": "绿色", "yellow": "黄色", "purple": "紫色", "circle": "圆形", "square": "方形"}
 RANKS = 700
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars --no-first-run --virtual-time-budget=8000"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars --no-first-run --virtual-time-budget=8000"
+)
 
 Record = dict[str, Any]
 
@@ -81,7 +83,11 @@ def place(root: Path, number: int, rng: np.random.Generator) -> Record:
         answer = f"The {color} {shape}: click(x={x:.3f}, y={y:.3f}), box [{', '.join(f'{v:.3f}' for v in box)}]."
     parts = [{"type": "image", "image": f"images/{number}.png"}, {"type": "text", "text": ask}]
     messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": answer}]
-    return {"id": f"place-{number:04}", "messages": messages, "meta": {"coordinates": "unit", "language": "zh" if number % 2 else "en"}}
+    return {
+        "id": f"place-{number:04}",
+        "messages": messages,
+        "meta": {"coordinates": "unit", "language": "zh" if number % 2 else "en"},
+    }
 
 
 def screen(root: Path, number: int, rng: np.random.Generator) -> Record:
@@ -99,7 +105,10 @@ def screen(root: Path, number: int, rng: np.random.Generator) -> Record:
     save(picture, root / "screens" / "images" / f"{number}.png")
     (x, y), name = places[number % 4], names[number % 4]
     parts = [{"type": "image", "image": f"images/{number}.png"}, {"type": "text", "text": f"Press the button {name}."}]
-    answer = [{"type": "text", "text": f"Thought: {name} is in the window. ", "learned": False}, {"type": "text", "text": f"click(x={x + 46}, y={y + 17})"}]
+    answer = [
+        {"type": "text", "text": f"Thought: {name} is in the window. ", "learned": False},
+        {"type": "text", "text": f"click(x={x + 46}, y={y + 17})"},
+    ]
     messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": answer}]
     return {"id": f"screen-{number:03}", "messages": messages, "meta": {"coordinates": "pixel", "language": "en"}}
 
@@ -110,7 +119,9 @@ def note(number: int, rng: np.random.Generator) -> Record:
         ask, answer = f"{a} 加 {b} 等于多少？", f"{a} 加 {b} 等于 {a + b}。"
     else:
         ask = f"What is {a} + {b}?" + " Explain each step." * int(rng.integers(0, 3))
-        answer = f"{a} + {b} = {a + b}." + f" Tens first, then ones: {a // 10 * 10 + b // 10 * 10} + {a % 10 + b % 10}." * int(rng.integers(0, 4))
+        answer = f"{a} + {b} = {a + b}." + f" Tens first, then ones: {a // 10 * 10 + b // 10 * 10} + {a % 10 + b % 10}." * int(
+            rng.integers(0, 4)
+        )
     messages = [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]
     return {"id": f"note-{number:04}", "messages": messages, "meta": {"language": "zh" if number % 3 == 0 else "en"}}
 

@@ -104,8 +104,10 @@ def _shape(number: int, mark: Mark, size: Size) -> Markup:
         lines = [_twice("rect", x=left, y=top, width=right - left, height=bottom - top)]
     elif mark.named.form == "point":
         x, y = points_N2[0].tolist()
-        arm = 0.05 * max(size)
-        lines = [_twice("path", d=f"M{x - arm:.3f} {y:.3f}H{x + arm:.3f}M{x:.3f} {y - arm:.3f}V{y + arm:.3f}")]
+        far, near = 0.05 * max(size), 0.02 * max(size)  # what is pointed at stays in sight, but for a dot
+        across = f"M{x - far:.3f} {y:.3f}H{x - near:.3f}M{x + near:.3f} {y:.3f}H{x + far:.3f}"
+        down = f"M{x:.3f} {y - far:.3f}V{y - near:.3f}M{x:.3f} {y + near:.3f}V{y + far:.3f}"
+        lines = [_twice("path", d=f"{across}{down}"), tag("path", class_="line dot", d=f"M{x:.3f} {y:.3f}h0.001")]
     else:
         corners = " ".join(f"{x:.3f},{y:.3f}" for x, y in points_N2.tolist())
         lines = [_twice("polyline" if mark.named.form == "path" else "polygon", points=corners)]

@@ -59,9 +59,8 @@ def figures_of(entry: Entry, source: Source, processor: Processor | None) -> Fig
         return _of_manifest(entry.path, len(source), drawn)
     every = len(drawn.rows) == len(source)
     basis = f"all {len(source):,} rows" if every else f"{len(drawn.rows):,} of {len(source):,} rows, drawn at random"
-    facts = [f"JSONL of {in_bytes(entry.path.stat().st_size)}"]
-    if drawn.files:
-        facts.append(f"{len(drawn.files):,} picture files in {basis}: {in_bytes(sum(map(_file_size, drawn.files)))}")
+    held = in_bytes(sum(map(_file_size, drawn.files)))
+    facts = [f"{len(drawn.files):,} picture files in {basis}: {held}"] if drawn.files else []
     spreads = [*_of_pictures(np.array(drawn.sizes).reshape(-1, 2), f"pictures of {basis}"), *drawn.lengths(basis)]
     return Figures(len(source), facts, spreads, dict(drawn.languages.most_common()), basis, drawn.faults)
 
@@ -89,7 +88,7 @@ class _Drawn:
     def lengths(self, basis: str) -> list[Spread]:
         if self.tokens:
             return [Spread("Length", "tokens of a sample", np.array(self.tokens), basis)]
-        return [Spread("Length", "characters of a sample", np.array(self.characters), basis)] if self.characters else []
+        return [_characters(np.array(self.characters), basis)] if self.characters else []
 
     def add(self, row: int, sample: Sample, processor: Processor | None) -> None:
         try:
@@ -126,19 +125,23 @@ def _of_manifest(folder: Path, rows: int, drawn: _Drawn) -> Figures:
     samples = pq.read_table(folder / SAMPLES_FILE, columns=["text_length", "language"])
     ranges = objects.group_by(["url", "start"]).aggregate([("length", "max")])  # pages of one PDF share its bytes
     held = pc.sum(ranges.column("length_max")).as_py() or 0
-    facts = [f"manifest of {objects.num_rows:,} originals, {in_bytes(held)}"]
+    facts = [f"{objects.num_rows:,} originals, {in_bytes(held)}"]
     sizes_N2 = np.stack([objects.column("width").to_numpy(), objects.column("height").to_numpy()], 1)
     spreads = _of_pictures(sizes_N2, f"all {objects.num_rows:,} originals")
     if drawn.tokens:
         spreads += drawn.lengths(f"{len(drawn.rows):,} of {rows:,} rows, drawn at random")
     else:
-        spreads.append(Spread("Length", "characters of a sample", samples.column("text_length").to_numpy(), f"all {rows:,} rows"))
+        spreads.append(_characters(samples.column("text_length").to_numpy(), f"all {rows:,} rows"))
     counted = {
         str(one["values"]): int(one["counts"]) for one in pc.value_counts(samples.column("language")).to_pylist() if one["values"]
     }
     languages = dict(Counter(counted).most_common()) or dict(drawn.languages.most_common())
     basis = f"all {rows:,} rows" if counted else f"{len(drawn.rows):,} of {rows:,} rows"
     return Figures(rows, facts, spreads, languages, basis, drawn.faults)
+
+
+def _characters(lengths: np.ndarray, basis: str) -> Spread:
+    return Spread("Length", "characters of a sample", np.maximum(lengths, 1), basis)  # an empty text has a place on a log axis
 
 
 def _of_pictures(sizes_N2: np.ndarray, basis: str) -> list[Spread]:

@@ -14,18 +14,20 @@ from kimivl.eval.charts import Axis, short
 WIDTH, HEIGHT = 320.0, 150.0
 LEFT, RIGHT, TOP, BOTTOM = 38.0, 8.0, 8.0, 32.0
 BINS = 24
+FAR = 12  # times the least value: from there on an axis is logarithmic
 ROW, NAMES = 19.0, 128.0  # height of a bar with its gap, room for its name
 MOST = 6  # bars; the rest is one
 
 
 def histogram(values: np.ndarray, label: str, log: bool) -> Markup:
-    """An `<svg>` of one or more finite numbers, above zero if `log`. Each bar's title says what it counts."""
+    """An `<svg>` of one or more finite numbers, above zero if `log`, which is used where they are far apart."""
+    log = log and float(values.max()) > FAR * float(values.min())
     edges = _edges(values, log)
     counts, _ = np.histogram(values, edges)
     x_axis = Axis(float(edges[0]), float(edges[-1]), LEFT, WIDTH - LEFT - RIGHT, log)
     y_axis = Axis(0.0, float(counts.max()) * 1.05, HEIGHT - BOTTOM, -(HEIGHT - TOP - BOTTOM))
     parts = []
-    for tick in y_axis.ticks(3):
+    for tick in (tick for tick in y_axis.ticks(3) if tick == round(tick)):  # half a value was never counted
         y = y_axis.place(tick)
         parts += [tag("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y)]
         parts += [tag("text", short(tick), class_="tick y", x=LEFT - 5, y=y + 3.5)]
@@ -68,11 +70,9 @@ def bars(counts: Mapping[str, int]) -> Markup:
 def _edges(values: np.ndarray, log: bool) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     if log:
-        low, high = low / 1.02, high * 1.02
-        if high / low < 1.5:  # all nearly alike: a bar with room around it
-            low, high = low / 1.5, high * 1.5
-        return np.geomspace(low, high, BINS + 1)
-    return np.linspace(low - 0.5, high + 0.5, BINS + 1)
+        return np.geomspace(low / 1.02, high * 1.02, BINS + 1)
+    room = 0.02 * (high - low) or 0.5 * abs(high) or 0.5  # all alike: a bar with room around it
+    return np.linspace(low - room, high + room, BINS + 1)
 
 
 def _ticks(axis: Axis) -> list[float]:
