@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from kimivl.data.augment.refusals import Refusal
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, held_out_packs, pieces_of
 from kimivl.data.plan import PlanState, cut, outline, patch_limit
@@ -246,6 +247,14 @@ def test_augmented_samples_look_another_way_in_every_epoch_and_the_same_after_a_
         first.packs(step)
     second.state = PlanState(**json.loads(json.dumps(asdict(first.state))))
     assert contents(second.packs(4)) == contents([packs[4]])
+
+
+def test_a_piece_tells_where_the_augmentation_of_its_sample_gave_way(make_loader, write, paint):
+    picture = paint("sided", "0.png", (16, 16), 0)
+    write("sided", [{"content": [picture, {"type": "text", "text": "on the left"}]}, {"content": "no picture"}])
+    loader = make_loader({"sided": 1}, augment={"sided": {"margin": 0.5}})
+    pieces = [piece for _ in range(3) for piece in loader.planner.next_pack(0.0)]
+    assert {piece.refusals for piece in pieces} == {(Refusal("picture", "directions"),), ()}
 
 
 def test_sources_that_are_not_augmented_stay_as_they_are(make_loader):
