@@ -1,7 +1,7 @@
 """Draws `docs/images/augmentation.png`: a sample before and after each kind of augmentation, with its question and answer.
 
-Run from the repository: `PYTHONPATH=src python scripts/augmentation_pictures.py docs/images/augmentation.png` (needs the extra `noise`).
-A cross is drawn where the answer says that the thing lies.
+Run from the repository: `PYTHONPATH=src python scripts/augmentation_pictures.py docs/images/augmentation.png`. It needs the extra
+`noise`. A cross is drawn where the answer says that the thing lies.
 """
 
 import re

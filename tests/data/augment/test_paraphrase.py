@@ -55,7 +55,7 @@ def test_no_wording_speaks_of_a_direction():
 @pytest.mark.parametrize(
     ("text", "start", "group"),
     [
-        ("Which?\nA. cat\nB. dog\nAnswer with the option's letter from the given choices directly.", "Which?\nA. cat\nB. dog\n", "answer-letter-en"),
+        ("Who?\nA. I\nAnswer with the option's letter from the given choices directly.", "Who?\nA. I\n", "answer-letter-en"),
         ("What is it for? answer with a single word or phrase", "What is it for? ", "answer-phrase-en"),
         ("这是谁的车？请回答是或否。", "这是谁的车？", "answer-yes-no-zh"),
     ],

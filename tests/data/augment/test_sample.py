@@ -92,6 +92,7 @@ def test_pictures_of_a_pair_are_lit_and_not_moved():
     )
     after = augmented(Sample("s", (pair, Message("assistant", (TextPart("No."),)))), ALL, rng_for(0, "x"))
     assert after.warp is None and [picture(after.sample, n).size for n in (0, 1)] == [(20, 20), (30, 20)]
+    assert after.refusals == (Refusal("picture", "pictures"),)
     assert picture(after.sample).getpixel((3, 3)) != (128, 128, 128)
 
 
