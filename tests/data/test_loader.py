@@ -1,13 +1,15 @@
 """The stream of packs: budgets, shares, the cutting of documents, and going on from a saved state."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from kimivl.data.augment.paraphrase import bank
+from kimivl.data.augment.refusals import Refusal
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, held_out_packs
 from kimivl.data.pieces import outline
@@ -247,6 +249,31 @@ def test_augmented_samples_look_another_way_in_every_epoch_and_the_same_after_a_
         first.packs(step)
     second.state = PlanState(**json.loads(json.dumps(asdict(first.state))))
     assert contents(second.packs(4)) == contents([packs[4]])
+
+
+def test_a_piece_tells_where_the_augmentation_of_its_sample_gave_way(make_loader, write, paint):
+    picture = paint("sided", "0.png", (16, 16), 0)
+    write("sided", [{"content": [picture, {"type": "text", "text": "on the left"}]}, {"content": "no picture"}])
+    loader = make_loader({"sided": 1}, augment={"sided": {"margin": 0.5}})
+    pieces = [piece for step in range(3) for pack in loader.planner.packs(step) for piece in pack]
+    assert {piece.refusals for piece in pieces} == {(Refusal("picture", "directions"),), ()}
+
+
+def test_another_bank_of_wordings_is_another_sequence(make_loader, write, monkeypatch):
+    chat = [{"role": "user", "content": "Describe the image."}, {"role": "assistant", "content": "x"}]
+    write("asked", [{"messages": chat} for _ in range(8)])
+
+    def digest() -> str:
+        loader = make_loader({"asked": 1}, augment={"asked": {"paraphrase": 1}}, context=90, pack_tokens=90)
+        for step in range(4):
+            loader.packs(step)
+        return loader.state.digest
+
+    before = digest()
+    assert digest() == before
+    other = replace(bank(), version=bank().version + 1)
+    monkeypatch.setattr("kimivl.data.augment.sample.bank", lambda: other)
+    assert digest() != before
 
 
 def test_sources_that_are_not_augmented_stay_as_they_are(make_loader):

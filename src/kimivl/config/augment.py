@@ -20,8 +20,8 @@ class AugmentConfig(Config):
     by which brightness and contrast change. `noise`: standard deviation, of 255. `reorder`: chance that the choices of a
     question change places. `paraphrase`: chance that instructions are said in other words of the same meaning. `coordinates`:
     chance that places are written in another format, which the question then asks for. `document`: share of the noise of
-    printers, scanners and paper that is laid on a picture at most (needs the extra `noise`). Nothing is ever cut off a picture:
-    what was counted or named must still be there.
+    printers, scanners and paper that is laid on a picture (needs the extra `noise`). Nothing is ever cut off a picture: what
+    was counted or named must still be there.
     """
 
     mirror: Chance = 0.0

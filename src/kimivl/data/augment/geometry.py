@@ -25,7 +25,7 @@ STILL_STRAIGHT = 20.0  # degrees by which a direction may turn and keep its name
 STRAIGHT_TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
 
-Reason = Literal["places", "directions", "writing", "tokens", "choices", "format"]
+Reason = Literal["places", "directions", "writing", "tokens", "choices", "format", "pictures"]  # the last: more than one
 
 
 class Unspeakable(ValueError):

@@ -127,6 +127,9 @@ def augmented(sample: Sample, settings: AugmentConfig, rng: np.random.Generator)
                 asked, sample = _in_format(original, kind, warp or identity(size), later.form, sample)
             except Unspeakable as reason:
                 refusals.append(Refusal("coordinates", reason.reason))
+    elif images:
+        refusals += [Refusal("picture", "pictures")] if turning or gentle else []
+        refusals += [Refusal("coordinates", "pictures")] if kind and later.coordinates else []
     if images:
         plain = Change(warp, (contrast, brightness), settings.noise, key)
         sample = _with_changes(sample, [_change(plain, later, place) for place in range(len(images))])
@@ -156,12 +159,8 @@ def _moves(settings: AugmentConfig, rng: np.random.Generator) -> tuple[list[Move
 
 
 def _later(settings: AugmentConfig, rng: np.random.Generator) -> _Later:
-    chances, form, strength = (
-        rng.random(2),
-        list(FORMATS)[int(rng.integers(len(FORMATS)))],
-        float(rng.uniform(0, settings.document)),
-    )
-    key, page_key = rng.integers(2**63, size=2).tolist()
+    chances, form = rng.random(2), list(FORMATS)[int(rng.integers(len(FORMATS)))]
+    strength, (key, page_key) = float(rng.uniform(0, settings.document)), rng.integers(2**63, size=2).tolist()
     return _Later(chances[0] < settings.paraphrase, chances[1] < settings.coordinates, form, key, strength, page_key)
 
 
