@@ -7,6 +7,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from kimivl.catalog.fetch import fetch
+from kimivl.catalog.lifecycle import InUse, Retired, release, retire
+from kimivl.catalog.publish import publish
+from kimivl.catalog.versions import Catalog
+from kimivl.cli.run import hold_versions
 from kimivl.config.store import StoreConfig
 from kimivl.data.index.build import index
 from kimivl.data.pieces import DamagedSample
@@ -100,3 +105,19 @@ def test_bytes_that_are_not_those_that_were_indexed_stop_the_run_or_are_left_out
     assert len(trained(run)) == 6
     (entry,) = run.data_log(recipe.stages[0]).until(99)
     assert entry.excluded.id == "captions-2" and len(entry.excluded.versions) == 1
+
+
+def test_a_version_that_a_run_reads_cannot_be_retired_until_it_is_released(make_recipe, stages, in_store, tmp_path):
+    root, _, _ = in_store
+    catalog = Catalog(str(tmp_path / "catalog"))
+    for source in ("captions", "colors"):
+        publish(root / source / "train.manifest", catalog, source)
+        fetch(catalog, source, root / source / "train.manifest")
+    run = Run(make_recipe(*stages, data=root), tmp_path / "run")
+    hold_versions(run)
+    with pytest.raises(InUse, match="captions@1 is needed by 1 run: .*/run; when one is over for good, say so with"):
+        retire(catalog, "captions@1")
+    release(catalog, "captions@1", str(run.folder.absolute()))
+    retire(catalog, "captions@1")
+    with pytest.raises(Retired, match="captions@1 of .* is retired: use another version"):
+        hold_versions(run)

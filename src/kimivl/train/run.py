@@ -269,9 +269,14 @@ class Run:
         source in a store has."""
         built = self.recipe.data / "manifest.json"
         fingerprints = dict(read_json(built)["fingerprints"]) if built.exists() else {}
+        return fingerprints | {name: digest_of(folder) for name, folder in self.manifests.items()}
+
+    @property
+    def manifests(self) -> dict[str, Path]:
+        """The manifests of sources in a store, by source."""
         names = dict.fromkeys(name for stage in self.recipe.stages for name in stage.sources)
         folders = {name: self.recipe.data / name / "train.manifest" for name in names}
-        return fingerprints | {name: digest_of(folder) for name, folder in folders.items() if is_manifest(folder)}
+        return {name: folder for name, folder in folders.items() if is_manifest(folder)}
 
     def _check_data(self) -> None:
         """What only a later stage or the evaluation reads must not be missed after all the stages before it."""
