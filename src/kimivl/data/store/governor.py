@@ -18,7 +18,8 @@ from contextlib import contextmanager
 
 SECOND = 1.001  # two machines' clocks differ a little
 LEAST = 0.02  # share of the budget that is left however often the store asks for less
-RECOVERY = 0.05  # share of the budget that comes back in a second in which less than half was refused
+RECOVERY = 0.1  # share of the budget that comes back in a second without more refusals than `NOISE`
+NOISE = 0.1  # share of answers: stores refuse a few requests at random, which says nothing of the rate
 
 
 class Window:
@@ -53,9 +54,9 @@ class Window:
 
 
 class Share:
-    """What part of the budget is used: cut in a second by as much as was refused in it (by half at most), raised by a little.
+    """What part of the budget is used: cut after a second by what was refused in it (by half at most), else raised a little.
 
-    A store that refuses a few requests at random keeps its rate; one that is asked for more than it gives is asked for that.
+    A store that is asked for more than it gives is asked for what it gives, and now and then for a little more.
     """
 
     def __init__(self, now: float):
@@ -73,8 +74,12 @@ class Share:
         seconds = int((now - self._since) / SECOND)
         if seconds:
             refused = self._refused / max(self._answers, 1)
-            raised = seconds if refused < 0.5 else seconds - 1
-            self.value = min(1.0, max(LEAST, self.value * max(0.5, 1 - refused)) + RECOVERY * raised)
+            if refused > NOISE:
+                self.value *= max(0.5, 1 - refused)
+                raised = seconds - 1
+            else:
+                raised = seconds
+            self.value = min(1.0, max(LEAST, self.value) + RECOVERY * raised)
             self._since, self._answers, self._refused = self._since + seconds * SECOND, 0, 0
         return self.value
 
