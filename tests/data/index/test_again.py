@@ -1,9 +1,14 @@
 """A second run reads only what changed, a stopped one goes on, and both give what a fresh one gives."""
 
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import kimivl
 from kimivl.data.convert.faults import Malformed
 from kimivl.data.store.client import Client
 from kimivl.data.store.urls import split_url
@@ -104,6 +109,35 @@ def test_a_stopped_run_goes_on_where_it_was(pictures, monkeypatch):
     assert 0 < len(done) < 21 and "19.png" in done and "0.png" not in done
     assert tables(pictures) == expected
     assert not list(pictures.out.parent.glob(".*"))  # nothing is left behind
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from kimivl.data.index import build, notes
+from kimivl.data.store.client import Client
+
+class Mortal(Client):
+    def get(self, url, *how):
+        if url.endswith("/5.png"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().get(url, *how)
+
+notes.SAVED = 0
+build.index(sys.argv[1], Path(sys.argv[2]), client=Mortal())
+"""
+
+
+def test_a_killed_process_leaves_no_manifest_and_what_it_read(pictures):
+    pictures.index()
+    expected, pictures.out = tables(pictures), pictures.out.with_name("again.manifest")
+    command = [sys.executable, "-c", KILLED, str(pictures.root), str(pictures.out)]
+    environment = os.environ | {"PYTHONPATH": str(Path(kimivl.__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+    for _ in range(2):
+        assert subprocess.run(command, env=environment, timeout=60).returncode == -signal.SIGKILL
+        assert not pictures.out.exists()
+    read = reads(pictures)
+    assert "5.png" in read and tables(pictures) == expected
 
 
 def test_originals_are_not_read_again_after_malformed_rows(pictures):

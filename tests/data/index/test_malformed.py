@@ -23,7 +23,7 @@ def part(image: str) -> dict:
         (question("1.png") | {"image": None, "images": "1.png"}, "'images' is a text: make it a list, or call it 'image'"),
         (question("1.png") | {"image": None}, "hold 1 <image> and the row has 0 pictures: give one <image> for each picture"),
         (question("1.png") | {"video": "clip.mp4"}, "hold 0 <video> and the row has 1 videos: give one <video> for each video"),
-        (question("gone.png"), "there is no file gone.png in .*: mend the path, or put the file there"),
+        (question("gone.png"), "there is no file gone.png in .*: mend the path, or tell with --images where it is"),
         (question("http://x/1.png"), r"images is an address \(http://x/1.png…\): save the picture as a file"),
         (question("/elsewhere/1.png"), "is not below .*: index a folder that holds rows and pictures, or tell --images"),
         (question("s3://other/1.png"), "s3://other/1.png is not below"),

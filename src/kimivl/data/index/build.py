@@ -8,6 +8,7 @@ takes over what did not change.
 """
 
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ from kimivl.data.index.tables import table_rows
 from kimivl.data.manifest.manifest import is_manifest
 from kimivl.data.manifest.schema import write_manifest
 from kimivl.data.store.client import Client
+from kimivl.data.store.urls import join_url
 
 INDEXER = 1  # raised when the same originals give other rows
 _OURS = re.compile(r"\.manifest/|\.pictures/[0-9a-f]{2}/[0-9a-f]{64}\.\w+$")  # of manifests that lie beside the originals
@@ -116,10 +118,11 @@ class _Run:
     def _listed(self) -> Layout:
         """Notes all objects among which pictures are looked for. Returns: what is rows."""
         advance = self.show("objects listed", None)
+        own = tuple(Path(os.path.abspath(folder)).as_uri() + "/" for folder in (self.out, self.cells.folder))
 
         def seen(place: Place) -> Iterator[Listed]:
             for of in place.list():
-                if not _OURS.search(of.path):
+                if not _OURS.search(of.path) and not join_url(place.root, of.path).startswith(own):
                     advance(1)
                     yield of
 

@@ -25,11 +25,11 @@ CREATE TABLE IF NOT EXISTS samples (number INTEGER PRIMARY KEY, path TEXT, place
 CREATE INDEX IF NOT EXISTS samples_path ON samples (path);
 """
 # Of the listed objects those that are to be read.
-_NEEDED = """FROM files WHERE path IN (SELECT path FROM needed) AND (
-    path NOT IN (SELECT path FROM read) OR EXISTS (
+_NEEDED = """FROM files WHERE EXISTS (SELECT 1 FROM needed WHERE needed.path = files.path) AND (
+    NOT EXISTS (SELECT 1 FROM read WHERE read.path = files.path) OR EXISTS (
         SELECT 1 FROM needed WHERE needed.path = files.path AND needed.name <> ''
-        AND needed.name NOT IN (SELECT name FROM originals)
-        AND needed.name || '#page=1' NOT IN (SELECT name FROM originals)))"""
+        AND NOT EXISTS (SELECT 1 FROM originals WHERE originals.name = needed.name)
+        AND NOT EXISTS (SELECT 1 FROM originals WHERE originals.name = needed.name || '#page=1')))"""
 CACHE = 64 << 20  # bytes of the file that are kept in memory
 SAVED = 5.0  # seconds after which a run is saved
 
@@ -188,7 +188,7 @@ class Notes:
 
     def unneeded(self) -> Iterator[str]:
         """Paths of objects of which no sample speaks."""
-        query = "SELECT path FROM files WHERE path NOT IN (SELECT path FROM needed)"
+        query = "SELECT path FROM files WHERE NOT EXISTS (SELECT 1 FROM needed WHERE needed.path = files.path)"
         return (row[0] for row in self._base.cursor().execute(query))
 
     def needed_of(self, path: str) -> set[str]:

@@ -51,7 +51,7 @@ def locate(written: str, folder: str, root: str, notes: Notes) -> Located:
             bare, number = name[: part.start()], int(part[2])
             if found := _object(bare, notes):
                 return Located(found, bare, **{part[1]: number})
-    raise Fault(f"there is no file {written} in {root}: mend the path, or put the file there")
+    raise Fault(f"there is no file {written} in {root}: mend the path, or tell with --images where it is")
 
 
 def resolve(located: Located, notes: Notes) -> tuple[str, int, Row, int | None]:
