@@ -47,7 +47,7 @@ QUESTIONS = ("What does the photograph show?", "Describe the photograph.", "What
 
 def build(shop: Workshop) -> None:
     """Write both sources. Raises ValueError naming a photograph that the installed package lacks."""
-    photos = [(_open(file), subject) for file, subject in PHOTOS.items()]
+    photos = [(open_photo(file), subject) for file, subject in PHOTOS.items()]
     tested = [photo for photo, file in zip(photos, PHOTOS) if Path(file).stem in TESTED]
     captions: list[tuple[str, str]] = []
     for i in range(shop.count(CROPS)):
@@ -86,7 +86,8 @@ def crop(photo: Image.Image, left: float, right: float, rng: np.random.Generator
     return photo.resize((width, height), Image.Resampling.BICUBIC, box=(x, y, x + window[0], y + window[1]), reducing_gap=2.0)
 
 
-def _open(file: str) -> Image.Image:
+def open_photo(file: str) -> Image.Image:
+    """The photograph of a file inside a package, as in `PHOTOS`. Raises: ValueError naming one that is not installed."""
     package, _, inner = file.partition("/")
     spec = importlib.util.find_spec(package)
     path = Path(spec.submodule_search_locations[0]) / inner if spec and spec.submodule_search_locations else None

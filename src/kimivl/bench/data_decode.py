@@ -1,0 +1,193 @@
+"""`kimivl bench data`, decoding: our loader against webdataset and mosaicml-streaming, on the same JPEG and PNG files.
+
+Two measures for each format. "decode": one process, the files in the loader's own form → uint8 RGB arrays. "ready": the whole
+loader, each with the number of worker processes that suits it best → normalised patches in batches; ours renders and packs too.
+Pictures are crops of the photographs inside scikit-image and scikit-learn, at sizes that are usual in image-text data, and lie in
+the page cache. The peers run in an environment of their own (`--peers`), because their dependencies clash with ours.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, __version__
+
+from kimivl.bench.data_peers import PEERS, steady
+from kimivl.bench.timing import Comparison, in_turns, where
+from kimivl.config.recipe import StageConfig
+from kimivl.curate.photo.photos import PHOTOS, open_photo
+from kimivl.data.loader import Loader
+from kimivl.data.source import Source
+from kimivl.processor.image import ImageProcessor, load_rgb
+from kimivl.processor.processor import Processor
+from kimivl.processor.tokenizer import Tokenizer
+
+BAR = 1.0
+FORMATS = {"jpeg": "jpg", "png": "png"}
+PATCH = 14
+WORKERS = (0, 1, 2)
+PACK_PATCHES, PACK_TOKENS = 17_000, 8_192  # about 16 pictures, as the peers' batches
+HOW = (
+    "python3.11 -m venv peers && peers/bin/pip install torch==2.13.0 pillow=={pillow} webdataset==1.0.2 && "
+    "peers/bin/pip install --no-deps mosaicml-streaming==0.13.0 && peers/bin/pip install boto3 Brotli google-cloud-storage "
+    "matplotlib paramiko python-snappy tqdm transformers xxhash zstd oci azure-storage-blob azure-storage-file-datalake "
+    "azure-identity 'catalogue<3'"
+)
+
+
+def run(peers: Path, images: int = 1000, rounds: int = 3) -> Iterator[dict[str, Any]]:
+    """One JSON object for each format, measure and peer, as soon as it is known.
+
+    Args:
+        peers: the virtual environment with both peers.
+        images: how many of each format.
+    Raises: ValueError saying how that environment is made, if it is none.
+    """
+    with tempfile.TemporaryDirectory(prefix="kimivl-bench-") as folder, _peers(peers) as ask:
+        versions = ask(ask="versions")
+        for format, suffix in FORMATS.items():
+            root = Path(folder) / format
+            files = write_pictures(root / "pictures", images, suffix)
+            ask(ask="write", files=[str(path) for path in files], folder=str(root))
+            yield from _compared(format, root, images, rounds, ask, versions)
+
+
+def main(peers: Path | None, as_json: bool = False, images: int = 1000, rounds: int = 3) -> int:
+    """Runs and prints a JSON line for each comparison, with a sentence on stderr unless only JSON is wanted; the exit status."""
+    try:
+        if peers is None:
+            raise ValueError(_how("the peers have an environment of their own"))
+        for record in run(peers, images, rounds):
+            if not as_json:
+                print(_sentence(record), file=sys.stderr)
+            print(json.dumps(record), flush=True)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _sentence(record: dict[str, Any]) -> str:
+    return (
+        f"{record['load']}: {record['ours']:.0f} {record['unit']}, {record['peer_name']} {record['peer']:.0f}: "
+        f"{record['ratio']:.2f} times as fast. {record['where']}"
+    )
+
+
+def write_pictures(folder: Path, count: int, suffix: str) -> list[Path]:
+    """Crops of photographs, 375 to 560 pixels wide and 333 to 420 high, with a JSONL file that names them as documents."""
+    photos = [photo for photo in map(open_photo, PHOTOS) if min(photo.size) >= 250]
+    folder.mkdir(parents=True)
+    rng, files = np.random.default_rng(0), [folder / f"{number}.{suffix}" for number in range(count)]
+    for number, path in enumerate(files):
+        photo = photos[number % len(photos)]
+        size = int(rng.integers(375, 560)), int(rng.integers(333, 420))
+        scale = min(photo.width / size[0], photo.height / size[1]) * rng.uniform(0.6, 1)
+        width, height = int(size[0] * scale), int(size[1] * scale)
+        left, top = int(rng.integers(photo.width - width + 1)), int(rng.integers(photo.height - height + 1))
+        crop = photo.crop((left, top, left + width, top + height)).resize(size, Image.Resampling.BICUBIC)
+        crop.save(path, quality=90) if suffix == "jpg" else crop.save(path)
+    texts = [{"type": "text", "text": "A photograph of something that can be seen in daylight."}]
+    records = [{"id": path.stem, "content": [{"type": "image", "image": path.name}, *texts]} for path in files]
+    (folder / "train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return files
+
+
+def _compared(
+    format: str, root: Path, images: int, rounds: int, ask: Callable[..., Any], versions: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    for measure, patch_size, workers in (("decode", None, (0,)), ("ready", PATCH, WORKERS)):
+        sides: list[Callable[[], dict[str, float]]] = []
+        names: list[str] = []
+        for name, speed in _sides(root, images, patch_size, ask).items():
+            best = max(workers, key=speed) if len(workers) > 1 else workers[0]
+            sides.append(partial(_as_seconds, speed, best))
+            names.append(f"{name} {versions[name]} ({best} workers)" if name in versions else f"{best} workers")
+        ours, *theirs = (1 / parts["picture"] for parts in in_turns(sides, rounds))
+        for peer, name in zip(theirs, names[1:]):
+            comparison = Comparison(
+                name=f"data.{measure}.{format}.{name.split()[0]}",
+                load=f"{images} {format} files, {'decoded' if patch_size is None else 'ready for the model'}, {names[0]}",
+                ours=round(ours, 1),
+                peer=round(peer, 1),
+                peer_name=name,
+                unit="images/s",
+                ratio=round(ours / peer, 3),
+                bar=BAR,
+                where=f"{os.cpu_count()} cores, " + where(torch.float32, f"pillow {__version__} (peers {versions['pillow']})"),
+            )
+            yield comparison.to_json()
+
+
+Speed = Callable[[int], float]  # pictures a second with so many workers
+
+
+def _sides(root: Path, images: int, patch_size: int | None, ask: Callable[..., Any]) -> dict[str, Speed]:
+    """Ours first."""
+
+    def theirs(peer: str, workers: int) -> float:
+        asked = {"peer": peer, "folder": str(root), "images": images, "workers": workers, "patch_size": patch_size}
+        return float(ask(ask="speed", **asked))
+
+    sides: dict[str, Speed] = {"kimivl": partial(our_speed, root, images, patch_size)}
+    return sides | {peer: partial(theirs, peer) for peer in PEERS}
+
+
+def _as_seconds(speed: Speed, workers: int) -> dict[str, float]:
+    return {"picture": 1 / speed(workers)}
+
+
+def our_speed(root: Path, images: int, patch_size: int | None, workers: int) -> float:
+    """Pictures a second; with a patch size out of the loader, without decoded to uint8 [H, W, 3]."""
+    source = Source(root, "pictures")
+    if patch_size is None:
+        arrays = (np.asarray(load_rgb(source[row].images[0].image)) for row in range(images))
+        return steady((1 for _ in arrays), images)
+    # Enough steps for all pictures and for the packs that are decoded ahead of the last one.
+    values = {"name": "bench", "kind": "joint", "steps": images, "context": 4096, "pack_tokens": PACK_TOKENS}
+    values |= {"pack_patches": PACK_PATCHES, "mixture": [{"weights": {"pictures": 1}}]}
+    stage = StageConfig.model_validate(values | {"schedule": [{"steps": images, "start": 0, "end": 1e-3}]})
+    processor = Processor(Tokenizer({bytes([value]): value for value in range(256)}), ImageProcessor(patch_size))
+    loader = Loader(stage, {"pictures": source}, processor, 0, workers=workers)
+    try:
+        return steady((len(pack.grids) for step in range(images) for pack in loader.packs(step)), images)
+    finally:
+        loader.close()
+
+
+@contextmanager
+def _peers(environment: Path) -> Iterator[Callable[..., Any]]:
+    """The peers' program; the function puts one question to it."""
+    python = environment / "bin" / "python"
+    if not python.is_file():
+        raise ValueError(_how(f"{environment} is no virtual environment"))
+    settings = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    command = [str(python), "-W", "ignore", "-m", "kimivl.bench.data_peers"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=settings, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+
+        def ask(**question: Any) -> Any:
+            try:
+                print(json.dumps(question), file=process.stdin, flush=True)
+                return json.loads(process.stdout.readline())  # type: ignore[union-attr]
+            except (OSError, ValueError):
+                raise ValueError(_how(f"the peers in {environment} do not run (what they say stands above)")) from None
+
+        try:
+            yield ask
+        finally:
+            process.stdin.close()
+            process.wait()
+
+
+def _how(what: str) -> str:
+    return f"{what}; make it, and give its folder as --peers:\n  {HOW.format(pillow=__version__)}"
