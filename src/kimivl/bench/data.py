@@ -42,7 +42,7 @@ def main(parts: Sequence[str], options: Options, as_json: bool = False) -> int:
     held = True
     for name in parts or PARTS:
         for line in PARTS[name](options):
-            ok = line.get("ok", line["bar"] is None or line["ratio"] >= line["bar"]) if "bar" in line else True
+            ok = line["ok"] if "ok" in line else line["bar"] is None or line["ratio"] >= line["bar"]
             held = held and ok
             if not as_json:
                 print(f"{'ok  ' if ok else 'MISS'} {_sentence(line)}", file=sys.stderr)
