@@ -1,6 +1,8 @@
 """The stream of packs: budgets, shares, the cutting of documents, and going on from a saved state."""
 
 import json
+import os
+import signal
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -12,7 +14,7 @@ from kimivl.data.augment.paraphrase import bank
 from kimivl.data.augment.refusals import Refusal
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Loader, held_out_packs
-from kimivl.data.pieces import outline
+from kimivl.data.pieces import DamagedSample, outline
 from kimivl.data.plan import PlanState, patch_limit
 from kimivl.data.source import Source
 from kimivl.processor.image import ImageError
@@ -365,3 +367,25 @@ def test_a_step_out_of_turn_is_refused(make_loader):
     loader.packs(0)
     with pytest.raises(ValueError, match="step 1 comes next, step 3 was asked for"):
         loader.packs(3)
+
+
+def test_a_damaged_picture_is_named_alike_with_and_without_workers(write, paint, root, make_stage, processor):
+    names = [paint("a", f"{number}.png", (8, 8)) for number in range(3)]
+    source = write("a", [{"content": [name, {"type": "text", "text": "x"}]} for name in names])
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(root / "a" / "1.png")
+    (root / "a" / "1.png").write_bytes((root / "a" / "1.png").read_bytes()[:1000])  # its header is whole
+    stage, words = make_stage({"a": 1}, context=200, pack_tokens=400, pack_patches=400), []
+    for workers in (0, 1):
+        with pytest.raises(DamagedSample) as raised:
+            Loader(stage, {"a": source}, processor, 0, workers=workers).packs(0)
+        words.append(str(raised.value))
+    assert words[0] == words[1] and "sample a-1 of a: image" in words[0] and "damaged or cut off" in words[0]
+
+
+def test_the_sequence_stays_when_workers_are_killed(make_loader):
+    """One of the two workers is killed before every step."""
+    plain, ahead = make_loader(**SETTINGS), make_loader(workers=2, **SETTINGS)
+    for step in range(6):
+        assert contents(ahead.packs(step)) == contents(plain.packs(step))
+        os.kill(ahead.pool.processes[step % len(ahead.pool.processes)], signal.SIGKILL)
+    assert ahead.state == plain.state and ahead.pool.restarts >= 1

@@ -11,7 +11,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,8 @@ def _peers(environment: Path) -> Iterator[Callable[..., Any]]:
         try:
             yield ask
         finally:
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # it has ended already
+                process.stdin.close()
             process.wait()
 
 

@@ -64,6 +64,7 @@ class Loader:
     Attributes:
         state: what a checkpoint keeps; that of the last step that was handed out, the same on all ranks.
         refused: where augmentation gave way in that step, as of `summed`; the same on all ranks.
+        pool: the workers, if there are any.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Loader:
         self.planner = Planner(stage, sources, processor, seed, self.log)
         self._state, self.refused = PlanState(), dict[str, int]()
         self._planned: deque[_Step] = deque()
-        self._pool = WorkerPool(workers, processor.image_processor, fetch) if workers else None
+        self.pool = WorkerPool(workers, processor.image_processor, fetch) if workers else None
 
     @property
     def state(self) -> PlanState:
@@ -92,8 +93,8 @@ class Loader:
     def close(self) -> None:
         """Ends the workers."""
         self._forget()
-        if self._pool:
-            self._pool.close()
+        if self.pool:
+            self.pool.close()
 
     def _forget(self) -> None:
         for patches in (each.patches for step in self._planned for each in step.packs):
@@ -147,9 +148,9 @@ class Loader:
         return -(-2 * self.workers // max(1, self.stage.packs // self.ranks))
 
     def _patches(self, planned: Sequence[Planned]) -> "Future[np.ndarray] | None":
-        if self._pool is None:
+        if self.pool is None:
             return None
-        return self._pool.submit([piece.wanted for piece in planned], [piece.sample.id for piece in planned])
+        return self.pool.submit([piece.wanted for piece in planned], [piece.sample.id for piece in planned])
 
     def _filled(self, pack: _Pack) -> PackedBatch:
         renderer, context = self.planner.renderer, self.stage.context
