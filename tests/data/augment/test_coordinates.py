@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from kimivl.data.augment.coordinates import moved
-from kimivl.data.augment.geometry import Unspeakable, mirror, resize, straight_turn, turn, window
+from kimivl.data.augment.coordinates import moved, named
+from kimivl.data.augment.geometry import Unspeakable, identity, mirror, resize, straight_turn, turn, window
 
 SIZE = (200, 100)
 
@@ -89,3 +89,17 @@ def test_what_is_no_place_is_refused(text, kind, words):
 def test_a_place_that_a_crop_cuts_off_is_refused():
     with pytest.raises(Unspeakable, match="outside"):
         moved("(0.1, 0.5)", "unit", window(SIZE, (100, 0, 200, 100)))
+
+
+@pytest.mark.parametrize("text", ["box [1, 2, 3, 4] and click(x=5, y=6)", "(7, 8)", "no place"])
+def test_places_are_named_where_they_would_be_moved_from(text):
+    """All numbers of these texts are places, and moved by nothing they are written as they were."""
+    found, note = named(text, "pixel", (20, 20))
+    numbers = [float(number) for one in found for number in one.pixels_N2.flatten()]
+    assert note == "" and sorted(numbers) == [float(number) for number in re.findall(r"\d+", text)]
+    assert moved(text, "pixel", identity((20, 20))) == text
+
+
+def test_where_moving_would_stop_naming_says_so():
+    found, note = named("(1, 2), and 3, 4", "pixel", (20, 20))
+    assert len(found) == 1 and "'3, 4' may be a place" in note
