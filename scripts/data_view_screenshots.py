@@ -154,8 +154,8 @@ def main() -> None:
         places = view.shelf.find("places")
         assert places is not None
         shots = {
-            "overview": ("", 1160, 900, False),
-            "sample": (sample_address(places, 5, epoch=1)[1:], 1160, 1000, False),
+            "overview": ("", 1160, 950, False),
+            "sample": (sample_address(places, 7, epoch=1)[1:], 1160, 860, False),
             "packs": (pack_address(3, 1)[1:], 1160, 900, True),
         }
         with ViewServer(view) as server:

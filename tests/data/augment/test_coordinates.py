@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from kimivl.data.augment.coordinates import FORMATS, format_named, moved
+from kimivl.data.augment.coordinates import FORMATS, format_named, moved, named
 from kimivl.data.augment.geometry import Unspeakable, identity, mirror, resize, straight_turn, turn, window
 
 SIZE = (200, 100)
@@ -156,3 +156,17 @@ def test_a_format_that_is_named_is_seen(text):
 )
 def test_other_texts_name_no_format(text):
     assert not format_named(text)
+
+
+@pytest.mark.parametrize("text", ["box [1, 2, 3, 4] and click(x=5, y=6)", "(7, 8)", "no place"])
+def test_places_are_named_where_they_would_be_moved_from(text):
+    """All numbers of these texts are places, and moved by nothing they are written as they were."""
+    found, note = named(text, "pixel", (20, 20))
+    numbers = [float(number) for one in found for number in one.pixels_N2.flatten()]
+    assert note == "" and sorted(numbers) == [float(number) for number in re.findall(r"\d+", text)]
+    assert moved(text, "pixel", identity((20, 20))) == text
+
+
+def test_where_moving_would_stop_naming_says_so():
+    found, note = named("(1, 2), and 3, 4", "pixel", (20, 20))
+    assert len(found) == 1 and "'3, 4' may be a place" in note

@@ -27,7 +27,9 @@ class Mark:
 
     @property
     def words(self) -> str:
-        """ "point (0.31, 0.5)" """
+        """ "point (0.31, 0.5)"; of long outlines only how many corners they have."""
+        if len(self.named.numbers_N2) > 6:
+            return f"{self.named.form} of {len(self.named.numbers_N2)} corners"
         return f"{self.named.form} {_written(self.named.numbers_N2)}"
 
 
@@ -101,16 +103,16 @@ def _shape(number: int, mark: Mark, size: Size) -> Markup:
     if mark.named.form == "box":
         (left, top), (right, bottom) = points_N2.tolist()
         left, right, top, bottom = min(left, right), max(left, right), min(top, bottom), max(top, bottom)
-        lines = [_twice("rect", x=left, y=top, width=right - left, height=bottom - top)]
+        lines = _twice("rect", x=left, y=top, width=right - left, height=bottom - top)
     elif mark.named.form == "point":
         x, y = points_N2[0].tolist()
         far, near = 0.05 * max(size), 0.02 * max(size)  # what is pointed at stays in sight, but for a dot
         across = f"M{x - far:.3f} {y:.3f}H{x - near:.3f}M{x + near:.3f} {y:.3f}H{x + far:.3f}"
         down = f"M{x:.3f} {y - far:.3f}V{y - near:.3f}M{x:.3f} {y + near:.3f}V{y + far:.3f}"
-        lines = [_twice("path", d=f"{across}{down}"), tag("path", class_="line dot", d=f"M{x:.3f} {y:.3f}h0.001")]
+        lines = [*_twice("path", d=f"{across}{down}"), tag("path", class_="line dot", d=f"M{x:.3f} {y:.3f}h0.001")]
     else:
         corners = " ".join(f"{x:.3f},{y:.3f}" for x, y in points_N2.tolist())
-        lines = [_twice("polyline" if mark.named.form == "path" else "polygon", points=corners)]
+        lines = _twice("polyline" if mark.named.form == "path" else "polygon", points=corners)
     return tag("g", title, lines, class_=f"mark {mark.named.form} by-{mark.who}", data_mark=number)
 
 

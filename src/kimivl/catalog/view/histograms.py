@@ -76,8 +76,8 @@ def _edges(values: np.ndarray, log: bool) -> np.ndarray:
 
 
 def _ticks(axis: Axis) -> list[float]:
-    """Not more than fit beside each other."""
-    ticks = axis.ticks()
+    """Not more than fit beside each other, each with another label."""
+    ticks = list({short(tick): tick for tick in reversed(axis.ticks())}.values())[::-1]
     while len(ticks) > 7:
         ticks = ticks[::2]
     return ticks

@@ -1,5 +1,6 @@
 """The page of a source: its samples as cards, page after page, all or those that hold a word."""
 
+import re
 import time
 
 from kimivl.catalog.view.context import View, picture_address, sample_address, source_address
@@ -14,6 +15,7 @@ CARDS = 48
 SNIPPET = 140  # characters
 THUMBNAIL = 240  # pixels of the longer side
 SECONDS = 1.5  # of searching, before what was found is shown
+PLAIN = re.compile(r"[A-Za-z0-9 _.,:;!?()-]+")  # JSON writes these as they are: a line without the words need not be parsed
 
 
 def listing(view: View, entry: Entry, start: int, query: str) -> Markup:
@@ -44,9 +46,12 @@ def found(source: Source, start: int, query: str, seconds: float = SECONDS) -> t
     At most a page of them, and no longer than `seconds`. A row that cannot be read is found if its line holds the words.
     """
     wanted, deadline, rows = query.casefold(), time.monotonic() + seconds, list[int]()
+    plain = PLAIN.fullmatch(query) is not None
     for row in range(start, len(source)):
         if len(rows) == CARDS or (row > start and row % 64 == 0 and time.monotonic() > deadline):
             return rows, row
+        if plain and wanted not in source.raw(row).casefold():
+            continue
         if wanted in _words(source, row).casefold():
             rows.append(row)
     return rows, len(source)

@@ -30,7 +30,7 @@ def packs_page(view: View, number: int, chosen: int) -> Markup:
         said = f"Planning: step {step:,} of {number:,} is done …"
         return page(title, way, tag("p", said, class_="lead"), tag("progress", value=step, max=number), refresh=True)
     if not 0 <= chosen < len(step.packs):
-        raise NotThere(f"step {number} has {len(step.packs)} packs, from 0; there is no pack {chosen}")
+        raise NotThere(f"the packs of step {number} are 0 to {len(step.packs) - 1}; there is no pack {chosen}")
     hues = {name: f"hue-{place % HUES}" for place, name in enumerate(stage.sources)}
     bars = [_pack(view, stage, step, place, place == chosen, hues) for place in range(len(step.packs))]
     return page(

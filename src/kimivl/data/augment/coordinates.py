@@ -103,7 +103,7 @@ class Named:
 
 
 def named(text: str, kind: Kind, size: Size) -> tuple[list[Named], str]:
-    """The places that `moved` would move, in order, inside the picture or not; and where it would stop, or "".
+    """The places that `moved` would move, those of calls first, inside the picture or not; and where it would stop, or "".
 
     Args:
         size: of the picture, (W, H).
