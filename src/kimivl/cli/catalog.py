@@ -133,8 +133,8 @@ def _rate(text: str) -> float:
         rate = float(text)
     except ValueError:
         rate = 0.0
-    if not 0 < rate < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    if not 1 <= rate < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
     return rate
 
 
