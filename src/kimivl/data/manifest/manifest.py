@@ -8,7 +8,6 @@ import hashlib
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from kimivl.config.base import read_json
 from kimivl.data.manifest.schema import FORMAT, OBJECTS_FILE, SAMPLES_FILE
 from kimivl.data.sample import Sample, read_record
+from kimivl.data.store.urls import join_url
 from kimivl.processor.messages import ImagePart
 from kimivl.processor.stored import StoredBytes, StoredPicture
 
@@ -55,7 +55,7 @@ class Manifest:
     def _picture(self, row: int, frame: int | None) -> StoredPicture:
         of = {name: self._objects.column(name)[row].as_py() for name in _PLACE}
         place = StoredBytes(
-            urljoin(self.root, of["url"]), of["version"], of["start"], of["length"], of["sha256"], of["deflated"]
+            join_url(self.root, of["url"]), of["version"], of["start"], of["length"], of["sha256"], of["deflated"]
         )  # fmt: skip
         frame = of["page"] if frame is None else frame
         return StoredPicture(of["name"], place, of["media_type"], of["width"], of["height"], frame)
