@@ -1,12 +1,14 @@
-"""Places are URLs or paths; profiles are those of ~/.aws; a paced client keeps its pace."""
+"""Places are URLs or paths; profiles are those of ~/.aws; a governed client keeps to its budget."""
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from kimivl.catalog.pace import PacedClient
+from kimivl.catalog.pace import GovernedClient
 from kimivl.catalog.place import ONE_PART, Listed, folder_url, open_place, profile_environment
+from kimivl.data.store.client import Client
+from kimivl.data.store.errors import Throttled
 
 
 def test_a_path_and_a_url_name_the_same_folder(tmp_path, monkeypatch):
@@ -58,22 +60,31 @@ def test_a_profile_is_read_as_aws_reads_it(tmp_path):
         profile_environment("near", environment)
 
 
-def test_requests_of_all_threads_are_spaced(tmp_path):
-    """No two begin nearer than the rate allows, whatever the load of the machine."""
-    client, starts = PacedClient(None, 200), []
+def test_no_second_has_more_requests_than_the_budget(tmp_path, monkeypatch):
+    """Whatever the number of threads and the load of the machine."""
+    budget, starts, get = 20, [], Client.get
+
+    def noted(*words):
+        starts.append(time.monotonic())
+        return get(*words)
+
+    monkeypatch.setattr(Client, "get", noted)
     (tmp_path / "x").write_bytes(b"x")
+    client = GovernedClient(None, budget)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(client.get, [(tmp_path / "x").as_uri()] * 50)) == {b"x"}
+    assert len(starts) == 50
+    for early, late in zip(sorted(starts), sorted(starts)[budget:]):
+        assert late - early > 1
 
-    def ask():
-        for _ in range(10):
-            client.get((tmp_path / "x").as_uri())
-            starts.append(time.monotonic())
 
-    began = time.monotonic()
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(starts) == 40 and time.monotonic() - began >= 39 / 200
-    for number, end in enumerate(sorted(starts)):
-        assert end - began >= number / 200 - 1e-3
+def test_a_store_that_wants_less_is_asked_less(tmp_path, monkeypatch):
+    def refuse(self, url):
+        raise Throttled(url, "the store asks for fewer requests")
+
+    monkeypatch.setattr(Client, "head", refuse)
+    client = GovernedClient(None, 100)
+    for _ in range(3):
+        with pytest.raises(Throttled):
+            client.head("s3://bucket/x")
+    assert client._governor.refused == 3

@@ -203,3 +203,25 @@ def test_deletion_on_a_server_spares_what_another_version_has(servers, published
     left = [entry.url.rpartition("/")[2] for entry in client.list(f"s3://{name}/raw")]
     assert left == [*(f"p{number:03}.png" for number in range(10)), "p030.png"]
     assert source.find("cats@1")[1].state == "deleted" and source.find("ten")[1].state == "released"
+
+
+def test_a_copy_gives_way_to_a_deletion_at_its_target(published, tmp_path):
+    source, name = published
+    target = Catalog(str(tmp_path / "local"))
+    version = sync(source, target, "cats").version
+    for mark in ("retired", "deleting"):
+        target.mark(version, mark)
+    write_manifest(tmp_path / "less.manifest", upload(source.place.client, f"s3://{name}/raw/", 5), [], f"s3://{name}/raw/")
+    publish(tmp_path / "less.manifest", source, "cats")
+    with pytest.raises(ValueError, match="cats@1 is being deleted"):
+        sync(source, target, "cats@2")
+    delete(target, "cats@1")
+    assert sync(source, target, "cats@2").copied == 5
+
+
+def test_an_original_that_was_replaced_at_the_source_does_not_pass(published, tmp_path, servers):
+    source, name = published
+    Client(servers[0].environment).put(f"s3://{name}/raw/p007.png", b"another picture")
+    with pytest.raises(OSError, match="p007.png: was replaced since it was indexed"):
+        sync(source, Catalog(str(tmp_path / "local")), "cats")
+    assert not (tmp_path / "local" / "originals" / "cats" / "p007.png").exists()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kimivl.catalog.place import sha256
 from kimivl.catalog.versions import TABLES, Catalog, Version, to_json
 from kimivl.config.base import read_json
 from kimivl.data.manifest.manifest import is_manifest
@@ -52,10 +53,22 @@ def opened(catalog: Catalog, what: str) -> Iterator[Path]:
         yield Path(scratch)
 
 
+def read_checked(catalog: Catalog, version: Version, name: str) -> bytes:
+    """A small file of a version. Raises: CorruptObject if it is not what the version's record says."""
+    data = catalog.place.read(version.prefix + name)
+    if sha256(data) != version.files[name].sha256:
+        raise _corrupt(catalog, version, name)
+    return data
+
+
 def download_tables(catalog: Catalog, version: Version, folder: Path, lines: Lines = no_lines) -> None:
     """Raises: CorruptObject if a table is not what the version's record says."""
     advance = lines("bytes fetched", sum(version.files[name].size for name in TABLES))
     for name in TABLES:
         if catalog.place.download(version.prefix + name, folder / name) != version.files[name].sha256:
-            raise CorruptObject(catalog.place.below(version.prefix + name), "is not what version.json says; restore it")
+            raise _corrupt(catalog, version, name)
         advance(version.files[name].size)
+
+
+def _corrupt(catalog: Catalog, version: Version, name: str) -> CorruptObject:
+    return CorruptObject(catalog.place.below(version.prefix + name), "is not what version.json says; restore it")

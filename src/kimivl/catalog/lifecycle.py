@@ -1,6 +1,6 @@
 """What becomes of a version: runs hold it, it is deprecated, retired, and at last deleted.
 
-What it is: `hold` and `release`, which a run calls; `deprecate`, `retire`, and `deletion`, which tells and does what goes. Of
+What it is: `hold` and `release`, which a run calls; `deprecate` and `retire`; `planned_deletion` and `delete`. Of
 two that act at once one always sees the other, without a lock: whoever holds writes first and then looks whether the version
 was retired, whoever retires writes first and then looks for holders. A store has to list what was just written, as S3 does.
 What it is not: knowledge of other catalogs; originals that they share are theirs to protect.

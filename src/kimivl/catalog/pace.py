@@ -1,55 +1,70 @@
-"""A client that asks a store no more than so many times a second, so that a long copy leaves others their share.
+"""A client with a budget of requests, so that a long copy leaves others their share.
 
-What it is: `PacedClient`. Requests of all its threads are spaced evenly; a list counts as one request for every thousand objects.
-What it is not: the governor of a training node, which several processes share (`data/store/`).
+What it is: `GovernedClient`, a `Client` that asks a governor before each request of any of its threads, and tells it when the
+store wants less. A list counts as a request for every thousand objects.
+What it is not: the fetch service of a training node, whose governor several processes share (`data/store/service.py`).
 """
 
-import threading
-import time
+import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from kimivl.data.store.client import Client, Entry
+from kimivl.data.store.errors import Throttled
+from kimivl.data.store.governor import Governor, Permit
 
 PAGE = 1000  # objects that one request lists
 
 
-class PacedClient(Client):
-    """Args: `per_second`: requests, above 0; others as `Client`."""
+class GovernedClient(Client):
+    """Args: `per_second`: requests in any second at most, 1 or more; others as `Client`."""
 
     def __init__(self, environment: Mapping[str, str] | None, per_second: float):
         super().__init__(environment)
-        self._gap = 1 / per_second
-        self._next = time.monotonic()
-        self._turn = threading.Lock()
+        self._governor = Governor(per_second, math.inf)
 
     def get(
-        self, url: str, start: int = 0, length: int | None = None, version: str = "", answered: Callable[[], None] | None = None
+        self,
+        url: str,
+        start: int = 0,
+        length: int | None = None,
+        version: str = "",
+        answered: Callable[[], None] | None = None,
     ) -> bytes:
-        self._wait()
-        return super().get(url, start, length, version, answered)
+        with self._asking() as permit:
+
+            def begun() -> None:
+                permit.answered()
+                if answered is not None:
+                    answered()
+
+            return super().get(url, start, length, version, begun)
 
     def head(self, url: str) -> Entry:
-        self._wait()
-        return super().head(url)
+        with self._asking():
+            return super().head(url)
 
     def list(self, url: str) -> Iterator[Entry]:
         for number, entry in enumerate(super().list(url)):
             if number % PAGE == 0:
-                self._wait()
+                with self._asking():
+                    pass
             yield entry
 
     def put(self, url: str, data: bytes | Path | Iterator[bytes], new: bool = False) -> str:
-        self._wait()
-        return super().put(url, data, new)
+        with self._asking():
+            return super().put(url, data, new)
 
     def delete(self, url: str) -> None:
-        self._wait()
-        super().delete(url)
+        with self._asking():
+            super().delete(url)
 
-    def _wait(self) -> None:
-        with self._turn:
-            now = time.monotonic()
-            mine = max(self._next, now)
-            self._next = mine + self._gap
-        time.sleep(mine - now)
+    @contextmanager
+    def _asking(self) -> Iterator[Permit]:
+        with self._governor.permit(0) as permit:
+            try:
+                yield permit
+            except Throttled:
+                permit.refused = True
+                raise

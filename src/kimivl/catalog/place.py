@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
-from kimivl.catalog.pace import PacedClient
+from kimivl.catalog.pace import GovernedClient
 from kimivl.data.store.client import Client
 from kimivl.data.store.errors import AlreadyThere
 from kimivl.data.store.retry import patiently
@@ -90,12 +90,12 @@ class Place:
 
 
 def open_place(url: str, profile: str | None = None, per_second: float | None = None) -> Place:
-    """The place at a URL, or at the path of a local folder, which need not be there. `per_second`: requests, at most.
+    """The place at a URL, or at the path of a local folder, which need not be there. `per_second`: requests, at most; 1 or more.
 
     Raises: ValueError for a URL that no store has, or a profile that is not known.
     """
     environment = profile_environment(profile) if profile else None
-    return Place(PacedClient(environment, per_second) if per_second else Client(environment), folder_url(url))
+    return Place(GovernedClient(environment, per_second) if per_second else Client(environment), folder_url(url))
 
 
 def folder_url(url: str) -> str:

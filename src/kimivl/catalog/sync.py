@@ -18,10 +18,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kimivl.catalog.fetch import download_tables
+from kimivl.catalog.fetch import download_tables, read_checked
 from kimivl.catalog.originals import Original, listing, originals_of
-from kimivl.catalog.place import ONE_PART, PARTS
-from kimivl.catalog.publish import check_deletions, files_of, finish, record_bytes, write_table
+from kimivl.catalog.place import ONE_PART, PARTS, folder_url
+from kimivl.catalog.publish import check_deletions, files_of, finish, record_bytes, withdraw, write_table
 from kimivl.catalog.statistics import read_statistics
 from kimivl.catalog.versions import DRAFT, ORIGINALS, TABLES, Catalog, Version, to_json
 from kimivl.config.base import read_json
@@ -64,7 +64,7 @@ def sync(source: Catalog, target: Catalog, reference: str, root: str | None = No
     there = target.now(version)
     if there.finished:
         return _already_there(target, version)
-    folder = f"{(root or target.url + ORIGINALS).rstrip('/')}/{version.name}/"
+    folder = f"{folder_url(root or target.url + ORIGINALS)}{version.name}/"
     tables = {name: facts for name, facts in version.files.items() if name in TABLES}
     made = version.provenance | {"copied_from": source.url}
     draft = version.model_copy(update={"root": folder, "files": tables, "provenance": made})
@@ -73,10 +73,14 @@ def sync(source: Catalog, target: Catalog, reference: str, root: str | None = No
             f"{target.url} has a draft of another {draft.reference}: finish it, or remove it with "
             f"`kimivl data retire {draft.reference} --delete --catalog {target.url}`"
         )
-    check_deletions(target, draft)
+    try:
+        check_deletions(target, draft)
+    except ValueError:
+        withdraw(target, draft.name, draft.number)
+        raise
     with tempfile.TemporaryDirectory() as scratch:
         download_tables(source, version, Path(scratch), lines)
-        numbers = read_statistics(source.place.read(version.prefix + "stats.json"))
+        numbers = read_statistics(read_checked(source, version, "stats.json"))
         copies = _Copies(source.place.client, target.place.client, version.root, folder, Path(scratch))
         copies.copy(originals_of(Path(scratch)), lines)
         _point_to_copies(Path(scratch), folder, copies.versions)
@@ -155,7 +159,8 @@ class _Copies:
 
     def _check_same(self, original: Original, source: Entry, target: Entry) -> None:
         """Raises: Conflict if the target has another object of this name."""
-        if source.size == target.size and source.version and source.version == target.version:
+        indexed = original.version or source.version
+        if source.size == target.size and indexed and indexed == source.version == target.version:
             return
         try:
             if source.size != target.size:

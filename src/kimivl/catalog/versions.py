@@ -115,7 +115,7 @@ class Catalog:
 
     Args:
         profile: of ~/.aws/config, for a store other than the one that the AWS_* variables name.
-        per_second: requests to the store, at most.
+        per_second: requests to the store at most, 1 or more.
     Raises: ValueError for a URL of an unknown kind.
     """
 

@@ -133,8 +133,8 @@ def _rate(text: str) -> float:
         rate = float(text)
     except ValueError:
         rate = 0.0
-    if not 0 < rate < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    if not 1 <= rate < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
     return rate
 
 
@@ -242,6 +242,7 @@ def _show(args: argparse.Namespace) -> None:
 
 def _stats(args: argparse.Namespace) -> None:
     from kimivl.catalog.card import HISTOGRAMS, bins, contents, names
+    from kimivl.catalog.fetch import read_checked
     from kimivl.catalog.statistics import read_statistics, statistics
     from kimivl.data.manifest.manifest import is_manifest
 
@@ -252,7 +253,7 @@ def _stats(args: argparse.Namespace) -> None:
         version, known = catalog.find(args.what)
         if known.state == "deleted":
             raise ValueError(f"{version.reference} was deleted; `kimivl data show {version.reference}` tells what it was")
-        numbers = read_statistics(catalog.place.read(f"{version.prefix}stats.json"))
+        numbers = read_statistics(read_checked(catalog, version, "stats.json"))
     if args.json:
         print(json.dumps(numbers, ensure_ascii=False))
         return
