@@ -38,10 +38,6 @@ class Server:
     process: subprocess.Popen
 
     @property
-    def port(self) -> int:
-        return int(self.endpoint.rpartition(":")[2])
-
-    @property
     def environment(self) -> dict[str, str]:
         """What points a client at it."""
         return environment(self.endpoint)
@@ -68,7 +64,7 @@ def seaweed(folder: Path) -> Iterator[Server]:
         "-s3.port.lance=0",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=64",
-        "-volume.max=200",  # every bucket takes some
+        "-volume.max=200",  # every bucket takes several, and by default there are eight
     ]
     flags += [f"-{name}={port}" for name, port in ports.items()]
     weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or "weed"

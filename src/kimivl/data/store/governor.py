@@ -103,7 +103,6 @@ class Governor:
 
     Attributes:
         waited: seconds that threads spent waiting for their turn, together.
-        refused: answers that asked for less.
     """
 
     def __init__(self, requests: float, bytes: float, clock: Callable[[], float] = time.monotonic):
@@ -111,7 +110,7 @@ class Governor:
         self._share = Share(clock())
         self._clock = clock
         self._turn, self._changed = threading.Lock(), threading.Condition()
-        self.waited, self.refused = 0.0, 0
+        self.waited = 0.0
 
     @property
     def share(self) -> float:
@@ -132,7 +131,6 @@ class Governor:
                 now = self._clock()
                 self._bytes.end(now, size, self._share.value)
                 self._share.count(now, permit.refused)
-                self.refused += permit.refused
                 self._changed.notify_all()
 
     def _answered(self) -> None:
