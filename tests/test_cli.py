@@ -263,8 +263,8 @@ def test_ctrl_c_ends_a_single_answer_with_130(model_folder):
 
 
 class FakeRun:
-    def __init__(self, recipe, folder, workers=0):
-        self.recipe, self.folder, self.workers = recipe, folder, workers
+    def __init__(self, recipe, folder, workers=0, damaged="stop"):
+        self.recipe, self.folder, self.workers, self.manifests = recipe, folder, workers, {}
 
     def train(self):
         sys.modules["kimivl.train.run"].calls.append(("train", self))

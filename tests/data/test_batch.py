@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kimivl.data.batch import Piece, pack
+from tests.pieces import Piece, pack
 
 
 def piece(name: str, ids: list[int], supervised: list[int], grids: list[tuple[int, int]]) -> Piece:

@@ -3,19 +3,22 @@
 import json
 import os
 import signal
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from kimivl.data.augment.paraphrase import bank
+from kimivl.data.augment.refusals import Refusal
 from kimivl.data.batch import PackedBatch
-from kimivl.data.loader import Loader, held_out_packs, pieces_of
-from kimivl.data.pieces import DamagedSample, cut, outline
+from kimivl.data.loader import Loader, held_out_packs
+from kimivl.data.pieces import DamagedSample, outline
 from kimivl.data.plan import PlanState, patch_limit
 from kimivl.data.source import Source
 from kimivl.processor.image import ImageError
+from tests.pieces import pieces_of
 
 # Ids of the byte vocabulary: a text's own bytes, then the special tokens, 256 + the official slot.
 EOS, IM_END, USER, ASSISTANT, SYSTEM, MIDDLE, MEDIA_START, MEDIA_CONTENT, MEDIA_END, MEDIA_PAD = (
@@ -184,12 +187,11 @@ def test_what_must_not_be_cut_is_an_error_that_names_the_sample(write, paint, pr
     chat = {"messages": [{"role": "user", "content": "x" * 50}]}
     document = {"content": [paint("long", "1.png", (8, 8)), {"type": "text", "text": "x" * 50}]}
     source = write("long", [chat if kind == "chat" else document])
-    sample, encoded = source[0], outline(source[0], processor)
-    longest = len(encoded.ids) - 1  # every token but the last is an input
-    assert len(cut(encoded, "long", sample, longest)) == 1
+    longest = len(outline(source[0], processor).ids) - 1  # every token but the last is an input
+    assert len(pieces_of(source[0], "long", processor, longest)) == 1
     words = f"sample long-0 has {longest} tokens, above the context of {longest - 1}: shorten it or raise the context"
     with pytest.raises(ValueError, match=words):
-        cut(encoded, "long", sample, longest - 1)
+        pieces_of(source[0], "long", processor, longest - 1)
 
 
 def test_an_empty_document_is_an_error_that_names_the_sample(write, make_stage, processor):
@@ -249,6 +251,31 @@ def test_augmented_samples_look_another_way_in_every_epoch_and_the_same_after_a_
         first.packs(step)
     second.state = PlanState(**json.loads(json.dumps(asdict(first.state))))
     assert contents(second.packs(4)) == contents([packs[4]])
+
+
+def test_a_piece_tells_where_the_augmentation_of_its_sample_gave_way(make_loader, write, paint):
+    picture = paint("sided", "0.png", (16, 16), 0)
+    write("sided", [{"content": [picture, {"type": "text", "text": "on the left"}]}, {"content": "no picture"}])
+    loader = make_loader({"sided": 1}, augment={"sided": {"margin": 0.5}})
+    pieces = [piece for step in range(3) for pack in loader.planner.packs(step) for piece in pack]
+    assert {piece.refusals for piece in pieces} == {(Refusal("picture", "directions"),), ()}
+
+
+def test_another_bank_of_wordings_is_another_sequence(make_loader, write, monkeypatch):
+    chat = [{"role": "user", "content": "Describe the image."}, {"role": "assistant", "content": "x"}]
+    write("asked", [{"messages": chat} for _ in range(8)])
+
+    def digest() -> str:
+        loader = make_loader({"asked": 1}, augment={"asked": {"paraphrase": 1}}, context=90, pack_tokens=90)
+        for step in range(4):
+            loader.packs(step)
+        return loader.state.digest
+
+    before = digest()
+    assert digest() == before
+    other = replace(bank(), version=bank().version + 1)
+    monkeypatch.setattr("kimivl.data.augment.sample.bank", lambda: other)
+    assert digest() != before
 
 
 def test_sources_that_are_not_augmented_stay_as_they_are(make_loader):

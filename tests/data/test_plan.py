@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kimivl.data.lengths import measure_lengths
 from kimivl.data.loader import Loader
 from kimivl.data.log import DataLog, Entry, Exclusion
 from kimivl.data.pieces import DamagedSample
@@ -213,3 +214,34 @@ def test_a_source_of_which_all_is_left_out_is_an_error(open_loader, tmp_path):
         DataLog(log).append(Entry(step=0, excluded=Exclusion(source="long", id=f"long-{number}")))
     with pytest.raises(ValueError, match="every sample of the source long is left out; give it the weight 0 instead"):
         walk(open_loader({"long": 1}, log), 1)
+
+
+def test_a_plan_from_counted_tokens_is_that_of_rendered_texts_and_renders_nothing(open_loader, corpus, processor, monkeypatch):
+    settings = {"packs": 2, "look_ahead": 2, "pack_patches": 200, "augment": {"pictures": {"margin": 0.5}}}
+    rendered = open_loader(ALL, **settings)
+    expected = [[pack.ids_T.tolist() for pack in rendered.packs(step)] for step in range(20)]
+    for name in ("short", "long", "uneven"):
+        measure_lengths(Source(corpus, name), processor.tokenizer)
+    counted = open_loader(ALL, **settings)
+    assert [[pack.ids_T.tolist() for pack in counted.packs(step)] for step in range(20)] == expected
+    assert counted.state.digest == rendered.state.digest
+
+    def render(*_, **__):
+        raise AssertionError("a text was rendered")
+
+    planner = open_loader({"short": 1, "long": 1}, **settings | {"augment": {}}).planner
+    monkeypatch.setattr(type(processor), "outline_document", render)
+    assert len(planner.packs(0)) == 2
+    with pytest.raises(AssertionError, match="a text was rendered"):  # those that may change are rendered
+        open_loader({"pictures": 1}, **settings).planner.packs(0)
+
+
+def test_texts_that_are_not_those_that_were_counted_are_an_error_that_names_the_fix(open_loader, corpus, processor):
+    source = Source(corpus, "short")
+    path = measure_lengths(source, processor.tokenizer)
+    table = np.load(path)
+    table["fingerprint"][source.row(3, 0, "stage")] += 1
+    np.save(path, table)
+    walk = [source.nth(number, 0, "stage").id for number in range(4)]
+    with pytest.raises(ValueError, match=f"sample {walk[3]} of short is rendered as other tokens than were counted: remove"):
+        open_loader({"short": 1}).packs(0)

@@ -154,7 +154,7 @@ class Given:
     """A loader that gives the same packs in every step."""
 
     def __init__(self, given: list[PackedBatch]):
-        self.given, self.state = given, PlanState()
+        self.given, self.state, self.refused = given, PlanState(), {}
 
     def packs(self, step: int) -> list[PackedBatch]:
         return self.given

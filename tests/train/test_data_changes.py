@@ -8,8 +8,10 @@ from PIL import Image
 
 from kimivl.cli import main
 from kimivl.data.pieces import DamagedSample
+from kimivl.train.data_changes import change_mixture
 from kimivl.train.metrics import read_metrics
 from kimivl.train.run import Run
+from kimivl.train.trainer import Trainer
 
 
 @pytest.fixture
@@ -51,6 +53,22 @@ def test_shares_change_behind_what_was_made_and_the_run_goes_on(stopped, capsys)
     Run(stopped.recipe, stopped.folder).train()
     patches = [line["patches"] for line in read_metrics(stopped.folder / "stages" / "joint" / "metrics.jsonl")]
     assert len(patches) == 40 and min(patches[:32]) > 0 and max(patches[32:]) == 0
+
+
+def test_a_run_that_goes_on_takes_a_source_that_its_recipe_does_not_name(make_recipe, make_stage, tmp_path, monkeypatch):
+    """The entry is written while the stage runs, in its third step, for the eighth."""
+    run = Run(make_recipe(make_stage("joint", steps=12, context=128, pack_tokens=192)), tmp_path / "run")
+    update, steps = Trainer.step, []
+
+    def step(self, number):
+        if number == 2:
+            change_mixture(run.folder, "joint", {"colors": 1}, at=8)
+        steps.append(self.loader.state.drawn.get("colors", 0))
+        return update(self, number)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    run.train()
+    assert steps[:9] == [0] * 9 and steps[11] > 0
 
 
 def test_a_sample_is_left_out_and_the_log_says_why(stopped, capsys):

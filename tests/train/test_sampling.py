@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kimivl.data.plan import outline
+from kimivl.data.pieces import outline
 from kimivl.data.source import Source
 from kimivl.engine.engine import Engine
 from kimivl.rl.problems import Problems

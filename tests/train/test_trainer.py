@@ -7,12 +7,11 @@ import time
 import pytest
 import torch
 
-from kimivl.data.batch import Piece, pack
-from kimivl.data.loader import pieces_of
 from kimivl.data.source import Source
 from kimivl.model.moe import Router
 from kimivl.train.checkpoint import CheckpointError
 from kimivl.train.metrics import read_metrics
+from tests.pieces import Piece, pack, pieces_of
 
 LANGUAGE, VISION, PROJECTOR = "language_model.", "vision_tower.", "multi_modal_projector."
 

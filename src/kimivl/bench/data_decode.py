@@ -9,7 +9,6 @@ the page cache. The peers run in an environment of their own (`--peers`), becaus
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -44,7 +43,7 @@ HOW = (
 )
 
 
-def run(peers: Path, images: int = 1000, rounds: int = 3) -> Iterator[dict[str, Any]]:
+def run(peers: Path | None, images: int = 1000, rounds: int = 3) -> Iterator[dict[str, Any]]:
     """One JSON object for each format, measure and peer, as soon as it is known.
 
     Args:
@@ -52,6 +51,8 @@ def run(peers: Path, images: int = 1000, rounds: int = 3) -> Iterator[dict[str, 
         images: how many of each format.
     Raises: ValueError saying how that environment is made, if it is none.
     """
+    if peers is None:
+        raise ValueError(_how("the peers have an environment of their own"))
     with tempfile.TemporaryDirectory(prefix="kimivl-bench-") as folder, _peers(peers) as ask:
         versions = ask(ask="versions")
         for format, suffix in FORMATS.items():
@@ -59,28 +60,6 @@ def run(peers: Path, images: int = 1000, rounds: int = 3) -> Iterator[dict[str, 
             files = write_pictures(root / "pictures", images, suffix)
             ask(ask="write", files=[str(path) for path in files], folder=str(root))
             yield from _compared(format, root, images, rounds, ask, versions)
-
-
-def main(peers: Path | None, as_json: bool = False, images: int = 1000, rounds: int = 3) -> int:
-    """Runs and prints a JSON line for each comparison, with a sentence on stderr unless only JSON is wanted; the exit status."""
-    try:
-        if peers is None:
-            raise ValueError(_how("the peers have an environment of their own"))
-        for record in run(peers, images, rounds):
-            if not as_json:
-                print(_sentence(record), file=sys.stderr)
-            print(json.dumps(record), flush=True)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-def _sentence(record: dict[str, Any]) -> str:
-    return (
-        f"{record['load']}: {record['ours']:.0f} {record['unit']}, {record['peer_name']} {record['peer']:.0f}: "
-        f"{record['ratio']:.2f} times as fast. {record['where']}"
-    )
 
 
 def write_pictures(folder: Path, count: int, suffix: str) -> list[Path]:

@@ -48,12 +48,6 @@ def run(samples: int = SAMPLES, workers: int = WORKERS) -> dict[str, Any]:
     return comparison.to_json() | {"mib": [round(each, 1) for each in measured]}
 
 
-def main(samples: int = SAMPLES, workers: int = WORKERS) -> int:
-    """Runs and prints the JSON line; the exit status."""
-    print(json.dumps(run(samples, workers)))
-    return 0
-
-
 def _write(root: Path, samples: int) -> None:
     folder = root / "pictures"
     folder.mkdir()

@@ -55,13 +55,6 @@ def run(rows: int = ROWS, rounds: int = 3) -> Iterator[dict[str, Any]]:
             yield comparison.to_json() | {"seconds": [round(each, 3) for each in seconds], "first": round(first, 3)}
 
 
-def main(rows: int = ROWS) -> int:
-    """Runs and prints a JSON line for each form; the exit status."""
-    for record in run(rows):
-        print(json.dumps(record), flush=True)
-    return 0
-
-
 def seconds_to_first_pack(root: Path, rows: int, position: float) -> float:
     """In this process, which must not have opened the source before."""
     values = {"name": "bench", "kind": "joint", "steps": 10, "context": 256, "pack_tokens": 4096, "pack_patches": 4096}

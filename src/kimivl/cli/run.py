@@ -10,6 +10,7 @@ from kimivl.cli.command import RESUMES, add_command
 
 if TYPE_CHECKING:
     from kimivl.config.recipe import RecipeConfig
+    from kimivl.train.run import Run
 
 
 def add_run(commands: Any) -> None:
@@ -46,10 +47,20 @@ def _run(args: argparse.Namespace) -> None:
 
     run = Run(recipe, args.runs / (args.name or recipe.name), args.workers, args.damaged)
     check_questions(recipe)
+    hold_versions(run)
     run.train()
     measure_run(run)
     write_report(run)
     print(f"scores: {run.folder / 'summary.json'}\nreport: {run.folder / 'report' / 'index.html'}")
+
+
+def hold_versions(run: "Run") -> None:
+    """Notes in their catalogs that the run needs the versions that it reads, so that nobody deletes them meanwhile."""
+    if run.manifests:
+        from kimivl.catalog.lifecycle import hold_manifest
+
+        for folder in run.manifests.values():
+            hold_manifest(folder, str(run.folder.absolute()))
 
 
 def add_eval(commands: Any) -> None:

@@ -18,7 +18,10 @@ class AugmentConfig(Config):
     `mirror`, `straight_turn`: chances. `turn`: degrees either way. `margin`: share of a side that is added as ground around.
     `scale`: factor by which sides grow or shrink at most. `tilt`: share of a side by which corners move inwards. `light`: share
     by which brightness and contrast change. `noise`: standard deviation, of 255. `reorder`: chance that the choices of a
-    question change places. Nothing is ever cut off a picture: what was counted or named must still be there.
+    question change places. `paraphrase`: chance that instructions are said in other words of the same meaning. `coordinates`:
+    chance that places are written in another format, which the question then asks for. `document`: share of the noise of
+    printers, scanners and paper that is laid on a picture (needs the extra `noise`). Nothing is ever cut off a picture: what
+    was counted or named must still be there.
     """
 
     mirror: Chance = 0.0
@@ -30,3 +33,6 @@ class AugmentConfig(Config):
     light: float = Field(default=0.0, ge=0, le=0.9)
     noise: float = Field(default=0.0, ge=0, le=64)
     reorder: Chance = 0.0
+    paraphrase: Chance = 0.0
+    coordinates: Chance = 0.0
+    document: float = Field(default=0.0, ge=0, le=1)

@@ -20,6 +20,7 @@ from kimivl.config.evaluation import EvaluationConfig, HeldOutTextConfig
 from kimivl.config.model import ModelConfig, TextConfig, TextEncoderConfig, preset
 from kimivl.config.overrides import overridden
 from kimivl.config.rl import DPOConfig, RLConfig, SampleConfig
+from kimivl.config.store import StoreConfig
 
 StageKind = Literal[
     "text", "vit", "align", "joint", "cooldown", "long_context", "sft", "long_cot", "rl", "average", "sample", "dpo"
@@ -210,6 +211,7 @@ class RecipeConfig(Config):
     tokenizer_sources: tuple[str, ...] = ()
     tokenizer_folder: Path | None = None  # or take this processor's
     data: Path
+    store: StoreConfig = StoreConfig()  # how pictures that lie in an object store are fetched and kept
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     imports: dict[str, ImportConfig] = {}
     stages: tuple[StageConfig, ...]

@@ -29,14 +29,6 @@ class PieceTokens:
 
 
 @dataclass(frozen=True)
-class Piece(PieceTokens):
-    """The same with its pictures, ready to be packed."""
-
-    patches: np.ndarray  # float32 [P, 3, side, side]
-    grids: np.ndarray  # int64 [N, 2]
-
-
-@dataclass(frozen=True)
 class PackedBatch:
     """A pack. Segments never see each other."""
 
@@ -55,14 +47,13 @@ class PackedBatch:
         return float(self.weights_T.sum())
 
 
-def pack(pieces: Sequence[Piece]) -> PackedBatch:
-    """Lays pieces one after the other."""
-    grids = [(int(rows), int(columns)) for piece in pieces for rows, columns in piece.grids]
-    return packed(pieces, np.concatenate([piece.patches for piece in pieces]), grids)
-
-
 def packed(pieces: Sequence[PieceTokens], patches: np.ndarray, grids: Sequence[tuple[int, int]]) -> PackedBatch:
-    """The same where all patches of the pack lie in one array already; it is not copied."""
+    """Lays pieces one after the other.
+
+    Args:
+        patches: float32 [P, 3, side, side], of all their pictures, in order; not copied.
+        grids: patch rows and columns of each picture.
+    """
     return PackedBatch(
         ids_T=torch.from_numpy(np.concatenate([piece.ids for piece in pieces])),
         labels_T=torch.from_numpy(np.concatenate([piece.labels for piece in pieces])),

@@ -16,11 +16,11 @@ from typing import Literal
 import numpy as np
 
 from kimivl.config.recipe import StageConfig
-from kimivl.data.batch import PackedBatch, Piece, pack, packed
+from kimivl.data.augment.refusals import summed
+from kimivl.data.batch import PackedBatch, packed
 from kimivl.data.log import DataLog, Entry, Exclusion
-from kimivl.data.pieces import DamagedSample, Planned, damaged, planned_pieces
+from kimivl.data.pieces import DamagedSample, Planned, Renderer, damaged, planned_pieces
 from kimivl.data.plan import Planner, PlanState
-from kimivl.data.sample import Sample
 from kimivl.data.source import Source
 from kimivl.data.workers import WorkerPool, empty_patches
 from kimivl.processor.pictures import Undecodable, decode
@@ -47,6 +47,7 @@ class _Step:
     number: int
     packs: list[_Pack]
     state: PlanState
+    refused: dict[str, int]
 
 
 class Loader:
@@ -63,6 +64,7 @@ class Loader:
     Attributes:
         state: what a checkpoint keeps; that of the last step that was handed out, the same on all ranks.
         pool: the workers, if there are any.
+        refused: where augmentation gave way in that step, as of `summed`; the same on all ranks.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class Loader:
         self.stage, self.processor, self.rank, self.ranks, self.workers = stage, processor, rank, ranks, workers
         self.log, self.fetch, self.damaged = log or DataLog(), fetch, damaged
         self.planner = Planner(stage, sources, processor, seed, self.log)
-        self._state = PlanState()
+        self._state, self.refused = PlanState(), dict[str, int]()
         self._planned: deque[_Step] = deque()
         self.pool = WorkerPool(workers, processor.image_processor, fetch) if workers else None
 
@@ -121,7 +123,8 @@ class Loader:
         for number in range(first, last + 1):
             self._planned.append(self._plan(number))
         packs = [self._filled(pack) for pack in self._planned[0].packs]
-        self._state = self._planned.popleft().state
+        made = self._planned.popleft()
+        self._state, self.refused = made.state, made.refused
         return packs
 
     def _quarantine(self, step: int, damage: DamagedSample) -> None:
@@ -136,7 +139,8 @@ class Loader:
     def _plan(self, step: int) -> _Step:
         packs = self.planner.packs(step)
         own = [_Pack(planned, self._patches(planned)) for planned in packs[self.rank :: self.ranks]]
-        return _Step(step, own, copy.deepcopy(self.planner.state))
+        refused = summed((piece.source, refusal) for pack in packs for piece in pack for refusal in piece.refusals)
+        return _Step(step, own, copy.deepcopy(self.planner.state), refused)
 
     @property
     def _ahead(self) -> int:
@@ -146,48 +150,42 @@ class Loader:
     def _patches(self, planned: Sequence[Planned]) -> "Future[np.ndarray] | None":
         if self.pool is None:
             return None
-        return self.pool.submit([piece.outline.wanted for piece in planned], [piece.sample_id for piece in planned])
+        return self.pool.submit([piece.wanted for piece in planned], [piece.sample.id for piece in planned])
 
     def _filled(self, pack: _Pack) -> PackedBatch:
+        renderer, context = self.planner.renderer, self.stage.context
         if pack.patches is None:
-            return fill(pack.planned, self.processor, self.fetch)
+            return fill(pack.planned, renderer, context, self.fetch)
         try:
-            return _with_patches(pack.planned, pack.patches.result())
+            return _with_patches(pack.planned, pack.patches.result(), renderer, context)
         except Undecodable as error:
             raise damaged(pack.planned[error.index], error.cause) from error
 
 
-def fill(planned: Sequence[Planned], processor: Processor, fetch: Fetch | None = None) -> PackedBatch:
-    """The arrays of a pack: a function of its plan alone. Raises: DamagedSample."""
-    wanted = [piece.outline.wanted for piece in planned]
-    patches = empty_patches(wanted, processor.image_processor)
+def fill(planned: Sequence[Planned], renderer: Renderer, context: int, fetch: Fetch | None = None) -> PackedBatch:
+    """The arrays of a pack: a function of its plan alone. Raises: DamagedSample; ValueError as of `Renderer.tokens`."""
+    wanted, images = [piece.wanted for piece in planned], renderer.processor.image_processor
+    patches = empty_patches(wanted, images)
     try:
-        decode(wanted, processor.image_processor, patches, fetch)
+        decode(wanted, images, patches, fetch)
     except Undecodable as error:
         raise damaged(planned[error.index], error.cause) from error
-    return _with_patches(planned, patches)
+    return _with_patches(planned, patches, renderer, context)
 
 
-def _with_patches(planned: Sequence[Planned], patches: np.ndarray) -> PackedBatch:
-    return packed(planned, patches, [grid for piece in planned for grid in piece.outline.wanted.grids])
-
-
-def pieces_of(sample: Sample, source: str, processor: Processor, context: int, fetch: Fetch | None = None) -> list[Piece]:
-    """One sample as it is, or the parts of a long document. Raises: ValueError as of `cut`, DamagedSample."""
-    return [piece.filled(processor, fetch) for piece in planned_pieces(sample, source, processor, context)]
+def _with_patches(planned: Sequence[Planned], patches: np.ndarray, renderer: Renderer, context: int) -> PackedBatch:
+    tokens = [renderer.tokens(piece, context) for piece in planned]
+    return packed(tokens, patches, [grid for piece in planned for grid in piece.grids])
 
 
 def held_out_packs(source: Source, processor: Processor, context: int, pack_tokens: int, limit: int) -> list[PackedBatch]:
     """The first `limit` samples of a held-out source in file order, packed; for following a loss, never for training."""
-    packs: list[PackedBatch] = []
-    pieces: list[Piece] = []
-    tokens = 0
+    renderer, packs, tokens = Renderer(processor), list[list[Planned]](), pack_tokens
     for row in range(min(limit, len(source))):
-        sample = source[row]
-        for piece in pieces_of(sample, source.name, processor, context):
-            if pieces and tokens + len(piece.ids) > pack_tokens:
-                packs.append(pack(pieces))
-                pieces, tokens = [], 0
-            pieces.append(piece)
-            tokens += len(piece.ids)
-    return [*packs, pack(pieces)] if pieces else packs
+        for piece in planned_pieces(source[row], source.name, row, renderer, context, None):
+            if tokens + piece.tokens > pack_tokens:
+                packs.append([])
+                tokens = 0
+            packs[-1].append(piece)
+            tokens += piece.tokens
+    return [fill(planned, renderer, context) for planned in packs]

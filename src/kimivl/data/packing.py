@@ -22,14 +22,14 @@ class Pack:
     patches: int = 0
 
     def fits(self, piece: Planned) -> bool:
-        return self.tokens + len(piece.ids) <= self.max_tokens and self.patches + piece.patches <= self.max_patches
+        return self.tokens + piece.tokens <= self.max_tokens and self.patches + piece.patches <= self.max_patches
 
     def take(self, piece: Planned) -> bool:
         """Takes the piece if it fits; whether it did."""
         if not self.fits(piece):
             return False
         self.pieces.append(piece)
-        self.tokens, self.patches = self.tokens + len(piece.ids), self.patches + piece.patches
+        self.tokens, self.patches = self.tokens + piece.tokens, self.patches + piece.patches
         return True
 
 

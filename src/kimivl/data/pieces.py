@@ -1,37 +1,57 @@
-"""Samples as pieces of packs before any picture is decoded: what they cost, and what is learned of them.
+"""Samples as pieces of packs, before their texts are rendered and their pictures decoded: what they cost, and whose they are.
 
-What it is: `Planned`, and how a sample becomes pieces: rendered (`outline`), cut into parts where it is a long text (`cut`).
-What it is not: which pieces make a pack (`packing.py`, `plan.py`).
+What it is: `Planned`, and how a sample becomes pieces, a long text several (`planned_pieces`); `Renderer`, which gives a piece
+its tokens.
+What it is not: which pieces make a pack (`packing.py`, `plan.py`), or their pictures (`loader.py`).
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
-from kimivl.data.batch import Piece, PieceTokens
+from kimivl.data.augment.refusals import Refusal
+from kimivl.data.batch import PieceTokens
+from kimivl.data.lengths import Length, counted
 from kimivl.data.sample import Sample
-from kimivl.processor.image import ImageError
+from kimivl.processor.image import Grid, ImageError
 from kimivl.processor.messages import ImagePart
+from kimivl.processor.pictures import Pictures
 from kimivl.processor.processor import Outline, Processor
-from kimivl.processor.stored import CorruptObject, Fetch, StoredPicture
+from kimivl.processor.stored import CorruptObject, StoredPicture
+
+KEPT = 1024  # samples whose rendering is kept for a moment
 
 
 @dataclass(frozen=True)
-class Planned(PieceTokens):
-    """A piece before its pictures are decoded. `outline`: of the whole sample."""
+class Planned:
+    """A sample, or a part of a long document, in a pack.
 
-    outline: Outline
+    `number`: of the sample in its source's walk. `sample`: as it is seen this time. `length`: of all of it, without pictures.
+    `tokens`: of this part, pictures included. `grids`: patch rows and columns of each picture; `limit`: patch budget of each.
+    `refusals`: where augmentation gave way; of a document in parts, the first has them.
+    """
+
+    source: str
+    number: int
+    sample: Sample
+    part: int
+    parts: int
+    tokens: int
+    length: Length
+    grids: tuple[Grid, ...]
+    limit: int | None
+    refusals: tuple[Refusal, ...] = ()
+
+    @cached_property
+    def wanted(self) -> Pictures:
+        """What has to be decoded."""
+        return Pictures(tuple(self.sample.images), self.grids, self.limit)
 
     @property
     def patches(self) -> int:
-        return self.outline.patches
-
-    def filled(self, processor: Processor, fetch: Fetch | None = None) -> Piece:
-        """With its pictures; `fetch` as of `Processor.filled`. Raises: DamagedSample."""
-        with _naming(self.source, self.sample_id, self.outline.pictures):
-            encoded = processor.filled(self.outline, fetch)
-        tokens = self.source, self.sample_id, self.ids, self.labels, self.supervised
-        return Piece(*tokens, encoded.patches, encoded.grids)
+        return self.wanted.patches
 
 
 class DamagedSample(ImageError):
@@ -50,15 +70,16 @@ class DamagedSample(ImageError):
 
 def damaged(piece: Planned, cause: Exception) -> DamagedSample:
     """The error about a piece whose pictures cannot be used."""
-    return DamagedSample(piece.source, piece.sample_id, versions(piece.outline.pictures), str(cause))
+    return DamagedSample(piece.source, piece.sample.id, versions(piece.sample.images), str(cause))
 
 
 @contextmanager
-def _naming(source: str, sample_id: str, pictures: Sequence[ImagePart]) -> Iterator[None]:
+def naming(source: str, sample: Sample) -> Iterator[None]:
+    """Around what needs a sample's pictures. Raises: DamagedSample for what is wrong with them."""
     try:
         yield
     except (ImageError, CorruptObject) as error:
-        raise DamagedSample(source, sample_id, versions(pictures), str(error)) from error
+        raise DamagedSample(source, sample.id, versions(sample.images), str(error)) from error
 
 
 def versions(pictures: Sequence[ImagePart]) -> tuple[str, ...]:
@@ -66,14 +87,68 @@ def versions(pictures: Sequence[ImagePart]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.image.place.version for part in pictures if isinstance(part.image, StoredPicture)))
 
 
-def planned_pieces(sample: Sample, source: str, processor: Processor, context: int, limit: int | None = None) -> list[Planned]:
-    """One sample as it is, or the parts of a long document; `limit` is the patch budget of a picture.
+def planned_pieces(
+    sample: Sample, source: str, number: int, renderer: "Renderer", context: int, limit: int | None, length: Length | None = None
+) -> list[Planned]:
+    """A sample as it is, or the parts of a text document of more than `context` tokens.
 
-    Raises: as of `cut`; DamagedSample.
+    Args:
+        number: of the sample in its source's walk.
+        limit: patch budget of each picture.
+        length: as it was counted before; the sample is rendered and counted without one.
+    Raises: ValueError for a chat or a document with pictures above `context` tokens, since cutting would separate text and
+        pictures, and for a document without text; DamagedSample.
     """
-    with _naming(source, sample.id, sample.images):
-        whole = outline(sample, processor, limit)
-    return cut(whole, source, sample, context)
+    with naming(source, sample):
+        grids = tuple(renderer.processor.image_processor.grid_of(part, limit) for part in sample.images)
+        length = length or renderer.length((source, number), sample, limit)
+    total = length.tokens + sum(map(renderer.processor.image_processor.tokens, grids)) - 1  # the last token is no input
+    if not total:
+        raise ValueError(f"sample {sample.id} of {source} is an empty document: give it text, or remove it")
+    if total > context and (sample.is_chat or grids):
+        raise ValueError(
+            f"sample {sample.id} has {total} tokens, above the context of {context}: shorten it or raise the context"
+        )
+    parts = -(-total // context)
+    sizes = [min(context, total - context * part) for part in range(parts)]
+    return [Planned(source, number, sample, part, parts, size, length, grids, limit) for part, size in enumerate(sizes)]
+
+
+class Renderer:
+    """Renders samples; the last ones are kept for the parts of long documents, and for packs whose plan had to render them."""
+
+    def __init__(self, processor: Processor):
+        self.processor = processor
+        self._kept: OrderedDict[tuple[str, int, int | None], Outline] = OrderedDict()
+
+    def length(self, walk: tuple[str, int], sample: Sample, limit: int | None) -> Length:
+        """Counts a sample. Args: `walk`: its source, and its number there; `limit` as of `Planned`."""
+        outline = self._outline(walk, sample, limit)
+        return counted(outline.ids, outline.supervised, outline.provenance)
+
+    def tokens(self, piece: Planned, context: int) -> PieceTokens:
+        """The piece's tokens, with the labels shifted. Raises: ValueError if they are not those that were counted."""
+        whole = self.outline(piece)
+        ids, labels, supervised = whole.ids[:-1], whole.ids[1:], whole.supervised[1:]
+        part = slice(piece.part * context, piece.part * context + piece.tokens)
+        if counted(whole.ids, whole.supervised, whole.provenance) != piece.length:
+            raise ValueError(
+                f"sample {piece.sample.id} of {piece.source} is rendered as other tokens than were counted: remove the source's "
+                ".lengths folder, or count again with `kimivl data lengths`"
+            )
+        return PieceTokens(piece.source, piece.sample.id, ids[part], labels[part], supervised[part])
+
+    def outline(self, piece: Planned) -> Outline:
+        """All of the sample that a piece is of."""
+        return self._outline((piece.source, piece.number), piece.sample, piece.limit)
+
+    def _outline(self, walk: tuple[str, int], sample: Sample, limit: int | None) -> Outline:
+        key = (*walk, limit)
+        if key not in self._kept:
+            self._kept[key] = outline(sample, self.processor, limit)
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return self._kept[key]
 
 
 def outline(sample: Sample, processor: Processor, limit: int | None = None) -> Outline:
@@ -81,25 +156,3 @@ def outline(sample: Sample, processor: Processor, limit: int | None = None) -> O
     if sample.is_chat:
         return processor.outline_chat(sample.messages, limit=limit)
     return processor.outline_document(sample.content, limit=limit)
-
-
-def cut(whole: Outline, source: str, sample: Sample, context: int) -> list[Planned]:
-    """Shifts labels and cuts a long text document into parts of at most `context` tokens.
-
-    Raises: ValueError for a chat or a document with pictures that is longer: cutting would separate text and pictures; and for
-        a document without text.
-    """
-    ids, labels, supervised = whole.ids[:-1], whole.ids[1:], whole.supervised[1:]
-    if not len(ids):
-        raise ValueError(f"sample {sample.id} of {source} is an empty document: give it text, or remove it")
-    if len(ids) > context and (sample.is_chat or whole.pictures):
-        raise ValueError(
-            f"sample {sample.id} has {len(ids)} tokens, above the context of {context}: shorten it or raise the context"
-        )
-    return [
-        Planned(
-            source, sample.id, ids[start : start + context], labels[start : start + context],
-            supervised[start : start + context], whole,
-        )
-        for start in range(0, len(ids), context)
-    ]  # fmt: skip

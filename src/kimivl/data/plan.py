@@ -1,8 +1,9 @@
 """Which samples lie in which pack, decided before any picture is decoded.
 
-What it is: `Planner`, an endless, deterministic stream of packs as outlines; `PlanState` is its whole memory, and the packs that
-follow are a function of it, the seed, the step and the data log alone, whoever decodes their pictures.
-What it is not: reading files (`source.py`), rendering text (`pieces.py`), which pack a piece goes into (`packing.py`), or
+What it is: `Planner`, an endless, deterministic stream of packs that are planned and not yet made; `PlanState` is its whole
+memory, and the packs that follow are a function of it, the seed, the step and the data log alone, whoever renders and decodes
+them. Of a source whose tokens were counted (`lengths.py`) no text is rendered for the plan.
+What it is not: reading files (`source.py`), the costs of a sample (`pieces.py`), which pack a piece goes into (`packing.py`), or
 the arrays of a pack (`loader.py`, `batch.py`).
 Packing keeps the stream's order but for a waiting line: of the samples that do not fit, up to `look_ahead` wait for the next pack
 while others behind them still fill this one.
@@ -11,21 +12,20 @@ while others behind them still fill this one.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from kimivl.config.recipe import StageConfig
-from kimivl.data.augment.sample import augmented
+from kimivl.data.augment.sample import Augmented, augmented
+from kimivl.data.lengths import Length, lengths_of
 from kimivl.data.log import DataLog, Exclusion
 from kimivl.data.mixture import Mixture, weights_at
 from kimivl.data.packing import packing_of
-from kimivl.data.pieces import Planned, planned_pieces, versions
+from kimivl.data.pieces import KEPT, Planned, Renderer, planned_pieces, versions
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source, key_of
 from kimivl.processor.processor import Processor
-
-KEPT = 1024  # samples whose outline is kept for a moment: long documents, and those that wait
 
 Place = tuple[str, int, int]  # source, number of the sample in its walk, part
 
@@ -66,9 +66,11 @@ class Planner:
     def __init__(
         self, stage: StageConfig, sources: Mapping[str, Source], processor: Processor, seed: int, log: DataLog | None = None
     ):
-        self.stage, self.sources, self.processor, self.seed, self.log = stage, sources, processor, seed, log or DataLog()
+        self.stage, self.sources, self.seed, self.log = stage, sources, seed, log or DataLog()
+        self.renderer = Renderer(processor)
         self.state = PlanState()
-        self._outlined: OrderedDict[tuple[str, int, int | None, str], list[Planned]] = OrderedDict()
+        self._lengths: dict[str, np.ndarray | None] = {}
+        self._planned: OrderedDict[tuple[str, int, int | None, str], list[Planned]] = OrderedDict()
 
     def packs(self, step: int) -> list[list[Planned]]:
         """The packs of a step; steps come in order, from the one that `state` belongs to.
@@ -107,27 +109,27 @@ class Planner:
                 line.append((place, pieces[place[2]]))
                 waiting += not packing.take(line[-1][1])
         while True:
-            place, piece, parts = self._next(now)
+            place, piece = self._next(now)
             if not packing.take(piece):
                 if waiting == self.stage.look_ahead:
                     break
                 waiting += 1
             line.append((place, piece))
-            self._advance(place, len(piece.ids), parts, now)
+            self._advance(place, piece.tokens, piece.parts, now)
         packs = packing.done(piece)
         packed = {id(each) for pack in packs for each in pack}
         self.state.waiting = [place for place, each in line if id(each) not in packed]
         return packs
 
-    def _next(self, now: Moment) -> tuple[Place, Planned, int]:
-        """The piece that comes next, and how many its sample has. Samples that the log leaves out are passed over."""
+    def _next(self, now: Moment) -> tuple[Place, Planned]:
+        """The piece that comes next. Samples that the log leaves out are passed over."""
         name = Mixture(self.state.credits).next_source(now.weights)
         for _ in range(len(self._source(name)) + 1):
             number = self.state.drawn.get(name, 0)
             if pieces := self._pieces(name, number, now):
                 part = self.state.parts_used.get(name, 0)
                 self._check_budget(pieces[part])
-                return (name, number, part), pieces[part], len(pieces)
+                return (name, number, part), pieces[part]
             self.state.drawn[name], self.state.parts_used[name] = number + 1, 0
         raise ValueError(f"{self.log.path}: every sample of the source {name} is left out; give it the weight 0 instead")
 
@@ -151,32 +153,47 @@ class Planner:
     def _pieces(self, name: str, number: int, now: Moment) -> list[Planned]:
         """The parts of a source's `number`-th sample; none if the log leaves it out."""
         key = (name, number, now.limit, now.log)
-        if key not in self._outlined:
-            self._outlined[key] = self._rendered(name, number, now)
-            if len(self._outlined) > KEPT:
-                self._outlined.popitem(last=False)
-        return self._outlined[key]
+        if key not in self._planned:
+            self._planned[key] = self._made(name, number, now)
+            if len(self._planned) > KEPT:
+                self._planned.popitem(last=False)
+        return self._planned[key]
 
-    def _rendered(self, name: str, number: int, now: Moment) -> list[Planned]:
-        sample = self._source(name).nth(number, self.seed, self.stage.name)
+    def _made(self, name: str, number: int, now: Moment) -> list[Planned]:
+        source = self._source(name)
+        row = source.row(number, self.seed, self.stage.name)
+        sample = source[row]
         if is_excluded(sample, now.excluded.get((name, sample.id))):
             return []
-        return planned_pieces(self._augmented(name, number, sample), name, self.processor, self.stage.context, now.limit)
+        length = None if name in self.stage.augment else self._length(name, row)  # augmented texts may change
+        changed = seen(sample, self.stage, name, self.seed, number // len(source))
+        first, *others = planned_pieces(
+            changed.sample, name, number, self.renderer, self.stage.context, now.limit, length
+        )  # fmt: skip
+        return [replace(first, refusals=changed.refusals), *others]
 
-    def _augmented(self, name: str, number: int, sample: Sample) -> Sample:
-        """As it is seen in this epoch of its source."""
-        settings = self.stage.augment.get(name)
-        if settings is None:
-            return sample
-        key = key_of(self.seed, "augment", self.stage.name, name, sample.id, number // len(self.sources[name]))
-        return augmented(sample, settings, np.random.Generator(np.random.Philox(key=key))).sample
+    def _length(self, name: str, row: int) -> Length | None:
+        """What was counted of a row before; None if nothing was."""
+        if name not in self._lengths:
+            self._lengths[name] = lengths_of(self.sources[name], self.renderer.processor.tokenizer)
+        table = self._lengths[name]
+        return None if table is None else Length(*table[row].item())
 
     def _check_budget(self, piece: Planned) -> None:
         if piece.patches > self.stage.pack_patches:
             raise ValueError(
-                f"sample {piece.sample_id} has {piece.patches} patches but stage {self.stage.name} packs at most "
+                f"sample {piece.sample.id} has {piece.patches} patches but stage {self.stage.name} packs at most "
                 f"{self.stage.pack_patches}: raise pack_patches, or limit the resolution"
             )
+
+
+def seen(sample: Sample, stage: StageConfig, source: str, seed: int, epoch: int) -> Augmented:
+    """A sample of a source as a stage sees it in an epoch of that source. Raises: as of `augmented`."""
+    settings = stage.augment.get(source)
+    if settings is None:
+        return Augmented(sample, None, "")
+    key = key_of(seed, "augment", stage.name, source, sample.id, epoch)
+    return augmented(sample, settings, np.random.Generator(np.random.Philox(key=key)))
 
 
 def patch_limit(stage: StageConfig, progress: float) -> int | None:
@@ -191,11 +208,10 @@ def is_excluded(sample: Sample, exclusion: Exclusion | None) -> bool:
 
 
 def _digest(before: str, pack: Sequence[Planned]) -> str:
-    """Of all packs up to this one: samples, tokens, what is learned of them, sizes and changes of pictures."""
+    """Of all packs up to this one: samples, their tokens and what is learned of them, sizes and changes of pictures."""
     digest = hashlib.blake2b(before.encode(), digest_size=16)
     for piece in pack:
-        changes = [part.change for part in piece.outline.pictures]
-        digest.update(repr((piece.source, piece.sample_id, piece.outline.grids.tolist(), changes)).encode())
-        digest.update(np.ascontiguousarray(piece.ids).data)
-        digest.update(np.ascontiguousarray(piece.supervised).data)
+        changes = [part.change for part in piece.sample.images]
+        what = (piece.source, piece.sample.id, piece.part, piece.tokens, *piece.length, piece.grids, changes)
+        digest.update(repr(what).encode())
     return digest.hexdigest()

@@ -5,6 +5,8 @@ What it is not: mixing sources (`mixture.py`).
 """
 
 import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -13,16 +15,20 @@ import numpy as np
 
 from kimivl.data.manifest.manifest import Manifest, is_manifest
 from kimivl.data.sample import Sample, read_record
+from kimivl.processor.stored import Fetch, FetchedPicture, StoredPicture
 
 
 class Source:
     """The samples of `<root>/<name>/<split>.manifest`, a manifest of originals in a store, or of `<root>/<name>/<split>.jsonl`.
 
     Both are mapped into memory; a record is parsed when it is asked for.
+
+    Args:
+        fetch: gets the bytes of pictures that lie in a store, for `at_hand`.
     """
 
-    def __init__(self, root: Path, name: str, split: str = "train"):
-        self.name = name
+    def __init__(self, root: Path, name: str, split: str = "train", fetch: Fetch | None = None):
+        self.name, self._fetch = name, fetch
         self.path = source_path(root, name, split)
         self.records: Records = Manifest(self.path) if self.path.is_dir() else Lines(self.path)
         if not len(self.records):
@@ -35,17 +41,55 @@ class Source:
         """The record of a row (from 0)."""
         return self.records[row]
 
+    def at_hand(self, row: int) -> Sample:
+        """The record of a row, with the bytes of its pictures where they lie in a store. Raises: what `fetch` raises."""
+        sample = self[row]
+        stored = [part.image for part in sample.images if isinstance(part.image, StoredPicture)]
+        if not stored or self._fetch is None:
+            return sample
+        fetched = map(FetchedPicture, stored, self._fetch([picture.place for picture in stored]))
+        return sample.with_images(
+            [replace(part, image=next(fetched)) if isinstance(part.image, StoredPicture) else part for part in sample.images]
+        )
+
+    def raw(self, row: int) -> str:
+        """The record of a row as it stands in its file, whether or not it can be read. Raises: IndexError."""
+        return self.records.raw(row)
+
     def nth(self, number: int, seed: int, stage: str) -> Sample:
         """The `number`-th sample of a stage's endless walk: epoch after epoch, each in its own order."""
-        return self[nth_place(number, len(self), seed, stage, self.name)]
+        return self[self.row(number, seed, stage)]
+
+    def row(self, number: int, seed: int, stage: str) -> int:
+        """The row of that sample."""
+        return nth_place(number, len(self), seed, stage, self.name)
+
+
+class Sources(dict[str, Source]):
+    """Sources by name, opened by `open_source` when they are asked for: those of `names` at once, since they will be.
+
+    Raises: FileNotFoundError naming what is missing.
+    """
+
+    def __init__(self, open_source: Callable[[str], Source], names: Iterable[str]):
+        super().__init__({name: open_source(name) for name in names})
+        self._open = open_source
+
+    def __missing__(self, name: str) -> Source:
+        return self.setdefault(name, self._open(name))
 
 
 class Records(Protocol):
-    """Samples by row."""
+    """Samples by row. `identity` tells whether they are still the same."""
+
+    @property
+    def identity(self) -> str: ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, row: int, /) -> Sample: ...
+
+    def raw(self, row: int, /) -> str: ...
 
 
 class Lines:
@@ -53,6 +97,7 @@ class Lines:
 
     def __init__(self, path: Path):
         self.path = path
+        self.identity = f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
         self._text = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
         ends = np.flatnonzero(self._text == ord("\n"))
         self._starts = np.concatenate([[0], ends + 1])
@@ -63,16 +108,22 @@ class Lines:
 
     def __getitem__(self, row: int) -> Sample:
         """The record on line `row` (from 0). Raises: IndexError; ValueError naming file and line."""
-        if not 0 <= row < self._count:
-            raise IndexError(f"{self.path} has {self._count} records, there is no record {row}")
-        start = self._starts[row]
-        end = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._text)
         where = f"{self.path}:{row + 1}"
         try:
-            line = self._text[start:end].tobytes().decode()
+            line = self._line(row).decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"{where}: not UTF-8 text (byte {error.start + 1} of the line); save the file as UTF-8") from None
         return read_record(line, where, self.path.parent)
+
+    def raw(self, row: int) -> str:
+        """The line of a row; bytes that are no UTF-8 appear as U+FFFD. Raises: IndexError."""
+        return self._line(row).decode(errors="replace").rstrip("\r\n")
+
+    def _line(self, row: int) -> bytes:
+        if not 0 <= row < self._count:
+            raise IndexError(f"{self.path} has {self._count} records, there is no record {row}")
+        end = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._text)
+        return self._text[self._starts[row] : end].tobytes()
 
 
 def source_path(root: Path, name: str, split: str = "train") -> Path:

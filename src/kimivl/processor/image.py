@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
@@ -40,7 +40,8 @@ class ImageError(ValueError):
 
 
 def load_rgb(source: ImageSource) -> Image.Image:
-    """The picture upright (EXIF applied), decoded, in mode RGB; transparency laid on white. The first frame if it has many.
+    """The picture upright (EXIF applied), decoded, in mode RGB; transparency laid on white. The first frame if it has many,
+    or the page or frame that one from a store is.
 
     Every Pillow mode is understood. Greys of more than 8 bits have no fixed white: see `_eight_bit_grey`.
     Errors: ImageError naming the file, when it is missing, no picture, damaged, empty or above MAX_PIXELS.
@@ -49,6 +50,10 @@ def load_rgb(source: ImageSource) -> Image.Image:
     if isinstance(source, Image.Image):
         return _decoded(source, name)
     if isinstance(source, FetchedPicture):
+        if source.stored.frame is not None:
+            from kimivl.processor.frames import load_frame  # which speaks of pictures as this file does
+
+            return load_frame(source)
         return _decoded(guarded(lambda: Image.open(BytesIO(source.data)), name), name)
     with open_image(_path(source)) as image:
         return _decoded(image, name)
@@ -65,7 +70,16 @@ def upright_size(source: ImageSource) -> Size:
     if isinstance(source, StoredPicture):  # its manifest was made from the upright picture
         return source.width, source.height
     with open_image(source) as image:
-        return guarded(lambda: _turned(image, _orientation(image, Path(source))), name)
+        with Path(source).open("rb") as file:
+            return guarded(lambda: _turned(image, _orientation(image, file)), name)
+
+
+def picture_facts(data: bytes, name: str) -> tuple[str, Size]:
+    """Media type and upright (W, H) of the bytes of a picture file, from its header alone. Errors: ImageError about `name`."""
+    with guarded(lambda: Image.open(BytesIO(data)), name) as image:
+        _check_header(image, name)
+        size = guarded(lambda: _turned(image, _orientation(image, BytesIO(data))), name)
+        return Image.MIME.get(image.format or "", f"image/{(image.format or 'unknown').lower()}"), size
 
 
 def _path(source: str | Path | StoredPicture) -> str | Path:
@@ -79,24 +93,23 @@ def _turned(image: Image.Image, orientation: int) -> Size:
     return image.size[::-1] if 5 <= orientation <= 8 and image.format != "TIFF" else image.size
 
 
-def _orientation(image: Image.Image, path: Path) -> int:
+def _orientation(image: Image.Image, file: BinaryIO) -> int:
     """As EXIF or XMP tell it. Pillow decodes a whole PNG to look for them behind the pixels: only where something is there."""
-    if image.format == "PNG" and not _tells_something_behind_its_pixels(path):
+    if image.format == "PNG" and not _tells_something_behind_its_pixels(file):
         return int(Image.Image.getexif(image).get(ORIENTATION, 1))
     return int(image.getexif().get(ORIENTATION, 1))
 
 
-def _tells_something_behind_its_pixels(png: Path) -> bool:
+def _tells_something_behind_its_pixels(png: BinaryIO) -> bool:
     """Whether a PNG file has EXIF or text chunks behind the first of its pixels."""
-    with png.open("rb") as file:
-        file.seek(8)  # its signature
-        pixels = False
-        while len(head := file.read(8)) == 8:
-            length, kind = int.from_bytes(head[:4], "big"), head[4:]
-            if pixels and kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
-                return True
-            pixels = pixels or kind == b"IDAT"
-            file.seek(length + 4, 1)  # its data and checksum
+    png.seek(8)  # its signature
+    pixels = False
+    while len(head := png.read(8)) == 8:
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if pixels and kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+            return True
+        pixels = pixels or kind == b"IDAT"
+        png.seek(length + 4, 1)  # its data and checksum
     return False
 
 

@@ -26,7 +26,10 @@ class StoredBytes:
 
 @dataclass(frozen=True, slots=True)
 class StoredPicture:
-    """A picture, a page of a PDF or a frame of a video. `width`, `height`: upright. `frame`: of pages or frames, from 0."""
+    """A picture, a page of a PDF or a frame of a video. `width`, `height`: upright. `frame`: of pages or frames, from 0.
+
+    `pts`: when the frame of a video is shown, in the stream's own units; with it a frame is found without counting.
+    """
 
     name: str
     place: StoredBytes
@@ -34,6 +37,7 @@ class StoredPicture:
     width: int
     height: int
     frame: int | None = None
+    pts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,14 @@ class FetchedPicture:
 
 
 class CorruptObject(ValueError):
-    """Bytes in a store are not those that were indexed; the message names the object, the range and the fix."""
+    """The bytes of a range are not those that were indexed, though they were fetched anew. `url`: of the object."""
+
+    def __init__(self, url: str, message: str):
+        super().__init__(url, message)
+        self.url, self.message = url, message
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.message}"
 
 
 Fetch = Callable[[Sequence[StoredBytes]], list[bytes]]  # the bytes of each place, in order, inflated and verified

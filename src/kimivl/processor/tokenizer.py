@@ -12,6 +12,7 @@ Layout of the ids: ranks 0 … n−1, then 256 slots in the official order, so s
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -103,6 +104,11 @@ class Tokenizer:
         """Writes the rank file, in the order of ranks."""
         ordered = sorted(self._ranks.items(), key=lambda item: item[1])
         Path(path).write_bytes(b"".join(base64.b64encode(token) + b" %d\n" % rank for token, rank in ordered))
+
+    @property
+    def digest(self) -> str:
+        """Tells one vocabulary from another."""
+        return hashlib.blake2b(repr(sorted(self._ranks.items(), key=lambda item: item[1])).encode(), digest_size=12).hexdigest()
 
     def special(self, name: str) -> int:
         """The id of a special token. Errors: ValueError listing the names when there is none of this name."""

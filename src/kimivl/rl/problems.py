@@ -41,7 +41,7 @@ class Problems:
 
     def sample(self, name: str) -> Sample:
         """The problem as its source has it."""
-        return self.source[self._row[name]]
+        return self.source.at_hand(self._row[name])
 
     def prompt(self, name: str) -> Encoded:
         """What the policy reads, up to where its answer begins."""

@@ -22,10 +22,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kimivl.config.base import ConfigError, parse, read_json
 from kimivl.config.recipe import RecipeConfig, StageConfig
+from kimivl.data.augment.documents import check_available
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Damaged, Loader, held_out_packs
 from kimivl.data.log import DataLog
-from kimivl.data.source import Source, key_of, source_path
+from kimivl.data.manifest.manifest import digest_of, is_manifest
+from kimivl.data.source import Source, Sources, key_of, source_path
+from kimivl.data.store.node import NodeFetcher
 from kimivl.engine.engine import Engine
 from kimivl.model.atomic import replaced_folder, write_atomic
 from kimivl.model.average import average_models
@@ -62,6 +65,7 @@ class Run:
         self.recipe, self.folder, self.workers, self.damaged = recipe, folder, workers, damaged
         self.stages_folder = folder / "stages"
         self.dtype = compute_dtype(recipe.dtype)
+        self.fetch = NodeFetcher(recipe.store)  # asks nothing before a picture lies in a store
         self.builder = Builder(recipe, self.stages_folder, self.dtype)
         self._check_recipe()
         self._check_build()
@@ -73,6 +77,8 @@ class Run:
             self._check_data()
         for stage in unfinished:
             self._check_problems(stage)
+            for settings in stage.augment.values():
+                check_available(settings)
         self._claim_folder()
         processor = prepare_processor(self.recipe, self.folder / "processor")
         for stage in unfinished:
@@ -80,11 +86,11 @@ class Run:
 
     def source(self, name: str) -> Source:
         """What a mixture calls by this name: what a `sample` stage wrote, else a folder of the data."""
-        return Source(self.stages_folder if name in self.recipe.samplings else self.recipe.data, name)
+        return Source(self.stages_folder if name in self.recipe.samplings else self.recipe.data, name, fetch=self.fetch)
 
     def sources(self, stage: StageConfig) -> dict[str, Source]:
         """All that the stage's mixture and its data log name. Raises: FileNotFoundError naming what is missing."""
-        return {name: self.source(name) for name in dict.fromkeys([*stage.sources, *self.data_log(stage).sources])}
+        return Sources(self.source, dict.fromkeys([*stage.sources, *self.data_log(stage).sources]))
 
     def data_log(self, stage: StageConfig) -> DataLog:
         """What was changed about the stage's data since it began."""
@@ -107,7 +113,7 @@ class Run:
         task = self.task(stage, processor)
         loader = Loader(
             stage, self.sources(stage), processor, self.recipe.seed, workers=self.workers, log=self.data_log(stage),
-            damaged=self.damaged,
+            fetch=self.fetch, damaged=self.damaged,
         )  # fmt: skip
         held_out, every = self._held_out_text(stage, processor)
         with _progress_bar() as bar:
@@ -234,7 +240,7 @@ class Run:
     def _claim_folder(self) -> None:
         """Writes down whose folder this is, and removes what a stage that died as it finished has left."""
         write_atomic(self.folder / "recipe.json", self.recipe.model_dump_json(indent=1) + "\n")
-        if fingerprints := self._fingerprints():
+        if fingerprints := self.fingerprints:
             write_atomic(self.folder / "data.json", json.dumps(fingerprints, indent=1) + "\n")
         for stage in filter(self.is_finished, self.recipe.stages):
             self._drop_checkpoint(stage)
@@ -244,29 +250,42 @@ class Run:
         if not path.exists():
             return
         there = parse(RecipeConfig, read_json(path), str(path))  # keys that came later have their defaults
-        there = there.model_copy(update={"evaluation": self.recipe.evaluation})  # what is measured trains nothing
+        free = {"evaluation": self.recipe.evaluation, "store": self.recipe.store}  # neither changes what is trained
+        there = there.model_copy(update=free)
         if there != self.recipe:
             difference = _first_difference(there.model_dump_json(indent=1), self.recipe.model_dump_json(indent=1))
             raise ConfigError(f"{self.folder} holds a run of another recipe: {difference}. {ADVICE}")
 
     def _check_build(self) -> None:
         """Later stages must not train on, nor scores be of, other samples than those that the first stages saw."""
-        path, fingerprints = self.folder / "data.json", self._fingerprints()
+        path, fingerprints = self.folder / "data.json", self.fingerprints
         kept = read_json(path) if path.exists() and fingerprints else fingerprints
         if changed := sorted(name for name in {*kept, *fingerprints} if kept.get(name) != fingerprints.get(name)):
             raise ConfigError(f"{self.recipe.data} was built anew since {self.folder} began: {', '.join(changed)}. {ADVICE}")
 
-    def _fingerprints(self) -> dict[str, str]:
-        """Which build of each group of sources the data are; empty for data without a manifest."""
-        manifest = self.recipe.data / "manifest.json"
-        return dict(read_json(manifest)["fingerprints"]) if manifest.exists() else {}
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Which build of each group of sources the data are, where they have a manifest of their build; and which manifest each
+        source in a store has."""
+        built = self.recipe.data / "manifest.json"
+        fingerprints = dict(read_json(built)["fingerprints"]) if built.exists() else {}
+        return fingerprints | {name: digest_of(folder) for name, folder in self.manifests.items()}
+
+    @property
+    def manifests(self) -> dict[str, Path]:
+        """The manifests of sources in a store, by source."""
+        names = dict.fromkeys(name for stage in self.recipe.stages for name in stage.sources)
+        folders = {name: self.recipe.data / name / "train.manifest" for name in names}
+        return {name: folder for name, folder in folders.items() if is_manifest(folder)}
 
     def _check_data(self) -> None:
         """What only a later stage or the evaluation reads must not be missed after all the stages before it."""
         names = [name for stage in self.recipe.stages for name in stage.sources if name not in self.recipe.samplings]
         training = [(name, "train") for name in names]
         for name, split in [*training, *self.recipe.held_out_files]:
-            source_path(self.recipe.data, name, split)
+            path = source_path(self.recipe.data, name, split)
+            if path.is_dir() and (name, split) in self.recipe.held_out_files:
+                raise ValueError(f"{path} is a manifest; held-out sets are JSONL files: write them with `kimivl data convert`")
 
     def _check_problems(self, stage: StageConfig) -> None:
         """A truth that no answer could meet must not end a run hours after its start.

@@ -66,6 +66,7 @@ class Trainer:
         metrics = self._update(step, packs)
         tokens, patches = sum(len(pack.ids_T) for pack in packs), sum(len(pack.patches_P) for pack in packs)
         read = {"tokens": tokens, "patches": patches, "data_digest": self.loader.state.digest}
+        read |= {"augment_refused": self.loader.refused} if self.loader.refused else {}
         return (metrics | read | {"seconds": time.perf_counter() - start},)
 
     def _update(self, step: int, packs: list[PackedBatch]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from kimivl.data.augment.coordinates import moved
-from kimivl.data.augment.geometry import Unspeakable, mirror, resize, straight_turn, turn, window
+from kimivl.data.augment.coordinates import FORMATS, format_named, moved
+from kimivl.data.augment.geometry import Unspeakable, identity, mirror, resize, straight_turn, turn, window
 
 SIZE = (200, 100)
 
@@ -89,3 +89,70 @@ def test_what_is_no_place_is_refused(text, kind, words):
 def test_a_place_that_a_crop_cuts_off_is_refused():
     with pytest.raises(Unspeakable, match="outside"):
         moved("(0.1, 0.5)", "unit", window(SIZE, (100, 0, 200, 100)))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "form", "expected"),
+    [
+        ("(0.25, 0.5)", "unit", "pixel", "(50, 50)"),
+        ("[.1 .2 .3 .4]", "unit", "thousand", "[100 200 300 400]"),
+        ("click(x=0.25, y=0.5)", "unit", "unit-3", "click(x=0.250, y=0.500)"),
+        ("red circle .345 .5", "unit", "unit-2", "red circle 0.34 0.50"),  # halves go to the even neighbour
+        ("drag(x1=20, y1=10, x2=200, y2=0) to [[0, 0], [100, 50], [7, 1]]", "pixel", "thousand",
+         "drag(x1=100, y1=100, x2=1000, y2=0) to [[0, 0], [500, 500], [35, 10]]"),
+        ("box(x1=10, y1=20, x2=60, y2=40)", "pixel", "unit-2", "box(x1=0.05, y1=0.20, x2=0.30, y2=0.40)"),
+        ("wait(0.5) for 12 things", "unit", "pixel", "wait(0.5) for 12 things"),
+    ],
+)  # fmt: skip
+def test_places_are_written_in_another_format(text, kind, form, expected):
+    assert moved(text, kind, identity(SIZE), FORMATS[form]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "words"),
+    [
+        ("red circle .34 .56", "thousand", "has no brackets"),  # "340 560" might be anything
+        ("click(0.30, 0.50, clicks=2)", "pixel", "has no brackets"),
+        ("[0.496, 0.1, 0.504, 0.2]", "unit-2", "too small"),
+        ("(0.5, 1.2)", "pixel", "lies outside"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(text, form, words):
+    with pytest.raises(Unspeakable, match=words):
+        moved(text, "unit", mirror(SIZE), FORMATS[form])
+
+
+def test_a_place_is_the_same_in_every_format_a_thousand_times():
+    """Within half a unit of what is written, behind any warp, and there and back within half a unit of the coarser."""
+    rng, names = np.random.default_rng(2), list(FORMATS)
+    for _ in range(1000):
+        size = (int(rng.integers(40, 3000)), int(rng.integers(40, 3000)))
+        first, second = (FORMATS[names[int(place)]] for place in rng.integers(4, size=2))
+        warp = turn(size, float(rng.uniform(-10, 10))) if rng.random() < 0.5 else mirror(size)
+        sides, kinds = np.array(warp.after), {"unit": 1.0, "thousand": 1000.0}
+        place = rng.uniform(0.1, 0.9, 2) * size
+        written = moved(f"click(x={place[0]:.6f}, y={place[1]:.6f})", "pixel", warp, first)
+        there = read(written) / kinds.get(first.kind, sides)  # in shares
+        steps = [10.0**-form.decimals / kinds.get(form.kind, sides) * np.ones(2) for form in (first, second)]
+        assert (np.abs(there - warp.points(place[None])[0] / sides) <= steps[0] / 2 + 1e-6).all()
+        again = read(moved(written, first.kind, identity(warp.after), second)) / kinds.get(second.kind, sides)
+        assert (np.abs(again - there) <= np.maximum(*steps) / 2 + 1e-6).all()
+
+
+def read(text: str) -> np.ndarray:
+    return np.array([float(number) for number in re.findall(r"=([\d.]+)", text)])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Give normalized coordinates.", "in pixels", "0 to 1000", "between 0 and 1", "归一化坐标", "像素坐标", "0到1000"],
+)  # fmt: skip
+def test_a_format_that_is_named_is_seen(text):
+    assert format_named(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["Where is the red circle?", "[0, 1, 20, 30]", "Count from 0 to 10.", "click(x=0.1, y=0.2)", "在哪里？"]
+)
+def test_other_texts_name_no_format(text):
+    assert not format_named(text)

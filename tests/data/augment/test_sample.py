@@ -8,6 +8,9 @@ from PIL import Image, ImageDraw
 
 from kimivl.config.augment import AugmentConfig
 from kimivl.curate.records import rng_for
+from kimivl.data.augment.coordinates import format_named
+from kimivl.data.augment.paraphrase import bank
+from kimivl.data.augment.refusals import Refusal, summed
 from kimivl.data.augment.sample import augmented
 from kimivl.data.sample import Sample
 from kimivl.processor.messages import ImagePart, Message, TextPart
@@ -89,6 +92,7 @@ def test_pictures_of_a_pair_are_lit_and_not_moved():
     )
     after = augmented(Sample("s", (pair, Message("assistant", (TextPart("No."),)))), ALL, rng_for(0, "x"))
     assert after.warp is None and [picture(after.sample, n).size for n in (0, 1)] == [(20, 20), (30, 20)]
+    assert after.refusals == (Refusal("picture", "pictures"),)
     assert picture(after.sample).getpixel((3, 3)) != (128, 128, 128)
 
 
@@ -114,3 +118,139 @@ def test_an_unknown_kind_of_coordinates_is_refused():
         augmented(sample("Which?", coordinates="percent"), ALL, rng_for(0, "x"))
     with pytest.raises(ValueError, match="sample s: meta.augment is true or false, got 'no'"):
         augmented(sample("Which?", augment="no"), ALL, rng_for(0, "x"))
+
+
+def in_shares(question: str, answer: str, size) -> tuple[np.ndarray, float]:
+    """What the answer clicks at by the format that the question asks for, and half of its last digit."""
+    x, y = (float(value) for value in re.findall(r"=([\d.]+)", answer))
+    if re.search("pixel|像素", question):
+        assert str(size[0]) in question and str(size[1]) in question
+        return np.array([x, y]) / size, 0.5 / min(size)
+    whole = 1000 if re.search("thousand|1000|千分", question) else 1
+    decimals = 0 if whole == 1000 else 2 if re.search("two decimals|两位", question) else 3
+    assert decimals != 3 or question in ("Where is it?", "它在哪里？")  # as the record was written: nothing is asked for
+    return np.array([x, y]) / whole, 0.5 * 10.0**-decimals / whole
+
+
+@pytest.mark.parametrize("question", ["Where is it?", "它在哪里？"])
+def test_the_marker_lies_where_the_format_that_is_asked_for_says_a_thousand_times(question):
+    rng, settings, seen = np.random.default_rng(1), ALL.model_copy(update={"coordinates": 1.0, "light": 0.0, "noise": 0.0}), set()
+    for number in range(500):  # and in the other language
+        place = rng.uniform(0.2, 0.8, 2).round(3)
+        before = sample(question, answer=f"click(x={place[0]:.3f}, y={place[1]:.3f})", place=place, coordinates="unit")
+        after = augmented(before, settings, rng_for(0, "format", number))
+        asked, answer = texts(after.sample)
+        assert asked.startswith(question) and after.warp is not None
+        written, half = in_shares(asked, answer, after.warp.after)
+        assert np.abs(written - after.warp.points(place[None] * (96, 64))[0] / after.warp.after).max() <= half + 1e-6, number
+        assert np.abs(middle_of_red(picture(after.sample)) - written).max() < 0.02 + half, number
+        seen.add(asked)
+    assert len(seen) > 20  # five sentences for each of three, and sizes
+
+
+def test_all_turns_are_written_in_the_format_that_the_first_asks_for():
+    turns = (TextPart("Where?"), TextPart("[0.10, 0.20, 0.50, 0.60]"), TextPart("What is at (0.25, 0.50)?"), TextPart("A cup."))
+    roles = ("user", "assistant", "user", "assistant")
+    messages = [Message(role, (part,)) for role, part in zip(roles, turns)]
+    messages[0] = Message("user", (ImagePart(Image.new("RGB", (200, 100))), turns[0]))
+    before = Sample("s", tuple(messages), meta={"coordinates": "unit"})
+    for number in range(20):
+        first, box, point, last = texts(augmented(before, AugmentConfig(coordinates=1), rng_for(0, "turns", number)).sample)
+        if "pixel" in first:
+            assert (box, point, last) == ("[20, 20, 100, 60]", "What is at (50, 50)?", "A cup.") and "200" in first
+        elif "1000" in first or "thousandths" in first:
+            assert (box, point) == ("[100, 200, 500, 600]", "What is at (250, 500)?")
+        elif "three decimals" in first:
+            assert (box, point) == ("[0.100, 0.200, 0.500, 0.600]", "What is at (0.250, 0.500)?")
+        else:  # two decimals, as it was: nothing needs to be said
+            assert texts(before) == [first, box, point, last]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "meta", "reason"),
+    [
+        ("Where, in pixels?", "(10, 20)", {"coordinates": "pixel"}, "format"),
+        ("Where?", "circle .34 .56, 340 560", {"coordinates": "unit"}, "places"),
+        ("Where?", "(10, 200)", {"coordinates": "pixel"}, "places"),  # outside of the picture
+    ],
+)
+def test_a_format_that_cannot_be_asked_for_leaves_the_sample_as_it_is(question, answer, meta, reason):
+    before = sample(question, answer=answer, **meta)
+    after = augmented(before, AugmentConfig(coordinates=1), rng_for(0, "x"))
+    assert texts(after.sample) == [question, answer] and after.refusals == (Refusal("coordinates", reason),)
+
+
+@pytest.mark.parametrize("before", [sample("Where?", answer="(10, 20)"), sample("Which?", answer="A cup.", coordinates="unit")])
+def test_a_sample_without_places_is_not_asked_for_a_format(before):
+    after = augmented(before, AugmentConfig(coordinates=1), rng_for(0, "x"))
+    assert texts(after.sample) == texts(before) and not after.refusals
+
+
+def test_questions_and_systems_change_their_words_and_answers_never():
+    said = Message("assistant", (TextPart("Describe the image."),))
+    system = Message("system", (TextPart("You are a helpful assistant."),))
+    before = Sample(
+        "s",
+        (system, *sample("Describe the image.").messages[:1], said, Message("user", (TextPart("Explain your answer."),)), said),
+    )
+    for number in range(10):
+        after = texts(augmented(before, AugmentConfig(paraphrase=1), rng_for(0, "words", number)).sample)
+        for text, old, group in zip(after, texts(before), ("system-en", "describe-en", "", "explain-en", "")):
+            assert (text in bank().groups[group] and text != old) if group else text == old
+
+
+def test_texts_that_are_spelled_or_given_in_tokens_keep_their_words():
+    for part in (TextPart("Describe the image.", spelled=True), TextPart("Describe the image.", ids=(1, 2))):
+        before = Sample("s", (Message("user", (part,)), Message("assistant", (TextPart("x"),))))
+        assert augmented(before, AugmentConfig(paraphrase=1), rng_for(0, "x")).sample == before
+    kept = sample("Describe the image.", augment=False)
+    assert augmented(kept, AugmentConfig(paraphrase=1, document=1, light=0.5), rng_for(0, "x")).sample == kept
+
+
+def test_a_mirror_is_weighed_by_the_words_that_were_there():
+    """ "What is written …" forbids a mirror, whatever the question is turned into afterwards."""
+    for number in range(20):
+        after = augmented(sample("What is written in the image?"), AugmentConfig(mirror=1, paraphrase=1), rng_for(0, "x", number))
+        assert after.warp is None and Refusal("picture", "writing") in after.refusals
+        assert texts(after.sample)[0] in bank().groups["text-says-en"]
+
+
+def test_an_answer_letter_follows_its_choice_while_the_instruction_changes_its_words():
+    question = "Where is it?\nA. (0.10, 0.20)\nB. (0.50, 0.60)\nAnswer with the letter of the correct option only."
+    before = sample(question, answer="B", coordinates="unit")
+    for number in range(20):
+        settings = AugmentConfig(mirror=1, reorder=1, paraphrase=1, coordinates=1)
+        asked, answer = texts(augmented(before, settings, rng_for(0, "all", number)).sample)
+        lines = asked.split("\n")
+        right = {"(0.50, 0.60)", "(0.500, 0.600)", "(500, 600)", "(48, 38)"}
+        assert (
+            next(line for line in lines if line.startswith(answer))[3:] in right and lines[3] in bank().groups["answer-letter-en"]
+        )
+        assert len(lines) == 5 and format_named(lines[4]) if "(0.50, 0.60)" not in asked else len(lines) == 4
+
+
+def test_the_new_settings_leave_the_draws_of_the_others_alone():
+    before = sample("Where is it?", answer="click(x=0.300, y=0.400)", place=(0.3, 0.4), coordinates="unit")
+    plain = augmented(before, ALL, rng_for(0, "x"))
+    words = augmented(before, ALL.model_copy(update={"paraphrase": 1.0, "coordinates": 1.0}), rng_for(0, "x"))
+    assert plain.warp == words.warp and picture(plain.sample).tobytes() == picture(words.sample).tobytes()
+
+
+def test_a_page_is_soiled_in_every_picture_and_differently():
+    pytest.importorskip("augraphy")
+    pair = Message("user", (*(ImagePart(Image.new("RGB", (64, 64), "white")) for _ in range(2)), TextPart("Same?")))
+    after = augmented(Sample("s", (pair, Message("assistant", (TextPart("No."),)))), AugmentConfig(document=1), rng_for(0, "x"))
+    one, two = (picture(after.sample, place).tobytes() for place in range(2))
+    assert one != two and Image.new("RGB", (64, 64), "white").tobytes() not in (one, two)
+
+
+def test_what_gave_way_is_counted_by_source_and_reason():
+    settings = AugmentConfig(mirror=1, margin=0.2, coordinates=1, reorder=1)
+    found = [
+        ("ui", augmented(sample("How many are left?"), settings, rng_for(0, "x"))),
+        ("ui", augmented(sample("Read the text, in pixels.", coordinates="pixel", answer="(3, 4)"), settings, rng_for(0, "x"))),
+        ("quiz", augmented(sample("Which?\nA. cat\nB. both", answer="B"), settings, rng_for(0, "x"))),
+    ]
+    counts = summed((source, refusal) for source, one in found for refusal in one.refusals)
+    expected = {"quiz/choices/choices": 1, "ui/coordinates/format": 1, "ui/picture/directions": 2, "ui/picture/writing": 1}
+    assert counts == expected and list(counts) == sorted(counts)

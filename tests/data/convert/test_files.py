@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from kimivl.cli import main
-from kimivl.data.convert.files import TOLD, Malformed, convert
+from kimivl.data.convert.faults import TOLD, Malformed
+from kimivl.data.convert.files import convert
 from kimivl.data.source import Source
 
 
@@ -97,6 +98,13 @@ def test_what_would_only_fail_later_is_told_with_its_line(folder):
         Malformed, match=r"3 of 4 rows are malformed:\n.*:2: .*\n.*:3: .*surrogates.*\n.*:4: .*from is \['human'\]"
     ):
         convert(path, folder / "out.jsonl", folder / "pictures")
+
+
+def test_a_video_is_for_a_manifest(folder):
+    turns = [{"from": "human", "value": "<video>?"}, {"from": "gpt", "value": "x"}]
+    path = write(folder, [{"video": "a.mp4", "conversations": turns}])
+    with pytest.raises(Malformed, match=":1: a.mp4 is a video, and a JSONL file holds pictures: make a manifest with"):
+        convert(path, folder / "out.jsonl")
 
 
 def test_null_is_nothing_and_a_mark_of_byte_order_is_no_text(folder):

@@ -2,7 +2,17 @@
 
 import pytest
 
-from kimivl.data.convert.forms import Fault, conversations, form_of, interleaved, messages
+from kimivl.data.convert.forms import (
+    Fault,
+    captioned,
+    conversations,
+    document,
+    form_of,
+    interleaved,
+    messages,
+    parts_of,
+    record_of,
+)
 
 
 def text(words: str) -> dict:
@@ -62,6 +72,43 @@ def test_openais_row_and_its_variants():
 def test_obelics_row():
     row = {"texts": ["One.", None, "Two."], "images": [None, "1.png", None]}
     assert interleaved(row) == {"content": [text("One."), image("1.png"), text("Two.")]}
+
+
+def video(path: str) -> dict:
+    return {"type": "video", "video": path}
+
+
+def test_videos_stand_where_their_marks_are():
+    row = SHAREGPT | {"images": ["a.png"], "video": "v.mp4"}
+    row["conversations"] = [says("human", "<video>\nLike <image>?"), says("gpt", "No.")]
+    assert conversations(row)["messages"][0]["content"] == [video("v.mp4"), text("Like "), image("a.png"), text("?")]
+    part = {"type": "video_url", "video_url": {"url": "v.mp4"}}
+    asked = {"messages": [{"role": "user", "content": [part, text("?")]}, OPENAI["messages"][1]]}
+    assert messages(asked)["messages"][0]["content"] == [video("v.mp4"), text("?")]
+
+
+def test_a_picture_with_a_caption():
+    for row in ({"file_name": "1.png", "text": "A cat."}, {"image": "1.png", "caption": "A cat."}):
+        assert captioned(row) == {"content": [image("1.png"), text("A cat.")]} and form_of(row) == "captioned"
+    with pytest.raises(Fault, match="'image' is a list: a caption is of one picture"):
+        captioned({"image": ["1.png"], "caption": "x"})
+    with pytest.raises(Fault, match="one of 'file_name', 'image' and one of 'text', 'caption'"):
+        captioned({"image": "1.png", "caption": "x", "text": "y"})
+
+
+def test_our_own_records_keep_what_only_they_have():
+    parts = [image("1.png"), {"type": "text", "text": "ox", "spelled": True, "learned": False, "ids": [1]}]
+    assert document({"content": parts}) == {"content": parts} and document({"content": "plain"}) == {"content": "plain"}
+    test_record = user(parts) | {"meta": {"answer": "ox"}}
+    assert messages(test_record)["messages"][0]["content"] == parts  # what a test asks has no answer to learn
+
+
+def test_a_record_has_an_id_and_all_other_fields_in_its_meta():
+    row = LLAVA | {"id": 7, "source": "web", "meta": {"n": 1}, "text": "beside"}
+    record = record_of(row, None, "name")
+    assert (record["id"], record["meta"]) == ("7", {"n": 1, "source": "web", "text": "beside"})
+    assert record_of(LLAVA, None, "name") == conversations(LLAVA) | {"id": "name"}
+    assert parts_of(record)[0] == text("What is it?") and len(parts_of({"content": "x"})) == 0
 
 
 def says(speaker: str, value) -> dict:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from kimivl.data.batch import Piece, pack
-from kimivl.data.loader import Loader, pieces_of
+from kimivl.data.loader import Loader
 from kimivl.data.source import Source
 from kimivl.model.kimi_vl import KimiVL
 from kimivl.processor.chat import Provenance
 from kimivl.train.run import Run
 from kimivl.train.stages.language import TRAINED, language_task, mean_loss
 from kimivl.train.stages.task import StepTotals
+from tests.pieces import Piece, pack, pieces_of
 
 # Ids of the byte vocabulary: the text's own bytes, then the special tokens at 256 + the official slot.
 EOS, IM_END, USER, ASSISTANT, SYSTEM, MIDDLE, MEDIA_START, MEDIA_CONTENT, MEDIA_END, MEDIA_PAD = (

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kimivl.data.batch import PackedBatch, pack
-from kimivl.data.loader import pieces_of
+from kimivl.data.batch import PackedBatch
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source
 from kimivl.model.coca import CoCa
@@ -14,6 +13,7 @@ from kimivl.processor.messages import ImagePart, TextPart
 from kimivl.train.run import Run
 from kimivl.train.stages.task import StepTotals
 from kimivl.train.stages.vit import caption_texts, equal_rows, vit_task
+from tests.pieces import pack, pieces_of
 
 END, PAD = 500, 511
 

@@ -1,7 +1,7 @@
 """Coordinates in a text, read and written again for a warped picture.
 
 What it is: `moved`, which finds points, boxes, polygons and the arguments of actions such as `click(x=0.31, y=0.5)`, takes them
-through a warp and writes them in their old form.
+through a warp and writes them in their old form, or in one of `FORMATS`; and `named`, which lists them for whoever draws them.
 What it is not: a guess at what a number means: whether a text holds coordinates, and of which kind, is said by its record.
 Facts: the kinds are those that agents and grounding data use (paper §3.1, Appendix B): shares of the sides, thousandths, pixels.
 Numbers keep their decimals, and "0.34" its zero; what cannot be told from a coordinate is refused and never skipped.
@@ -9,6 +9,7 @@ Numbers keep their decimals, and "0.34" its zero; what cannot be told from a coo
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -33,23 +34,94 @@ Piece = tuple[str, bool]  # of a text, and whether it is done
 Places = Callable[[np.ndarray], np.ndarray]  # numbers of a text as places [N, 2] → numbers
 
 
-def moved(text: str, kind: Kind, warp: Warp) -> str:
+@dataclass(frozen=True)
+class Format:
+    """How places are written anew."""
+
+    kind: Kind
+    decimals: int
+
+    def written(self, value: float) -> str:
+        return f"{max(0.0, value):.{self.decimals}f}"
+
+
+FORMATS = {  # by the names that the bank of sentences knows them by
+    "unit-2": Format("unit", 2),
+    "unit-3": Format("unit", 3),
+    "thousand": Format("thousand", 0),
+    "pixel": Format("pixel", 0),
+}
+_NAMES_A_FORMAT = re.compile(
+    r"\b(?:pixels?|px|normali[sz]ed|relative|absolute|fractions?|percent\w*|thousandths?|decimals?|ratios?)\b"
+    r"|\b0(?:\.0)?\s*(?:-|–|~|to|and|,)\s*1(?:\.0|,?000)?\b(?!\.)|归一化|像素|千分|小数|比例|百分|0\s*[到至~]\s*1",
+    re.IGNORECASE,
+)
+
+
+def format_named(text: str) -> str:
+    """The words by which a text says how places are written; "" if it does not."""
+    found = _NAMES_A_FORMAT.search(_BRACKETED.sub("", text))
+    return found[0] if found else ""
+
+
+def moved(text: str, kind: Kind, warp: Warp, into: Format | None = None) -> str:
     """The text about the warped picture. Two numbers are a point, four a box, more an outline.
 
+    Args:
+        kind: of the numbers in `text`.
+        into: what they are written as, after the warp and rounded once; as they were by default.
     Raises: Unspeakable, with what could not be said, where a place lies outside of a picture, or a number belongs to none.
     """
+    after = into.kind if into else kind
 
     def point(numbers_N2: np.ndarray) -> np.ndarray:
         places = warp.points(_inside(numbers_N2, kind, warp.before) * _scale(kind, warp.before))
-        return _inside(places / _scale(kind, warp.after), kind, warp.after)
+        return _inside(places / _scale(after, warp.after), after, warp.after)
 
     def box(numbers_N2: np.ndarray) -> np.ndarray:
         edges = _inside(numbers_N2, kind, warp.before) * _scale(kind, warp.before)
         if (edges[1] < edges[0]).any():
             raise Unspeakable(f"the box {numbers_N2.flatten().tolist()} is not left, top, right, bottom")
-        return np.array(warp.box(tuple(edges.flatten().tolist()))).reshape(2, 2) / _scale(kind, warp.after)
+        new = np.array(warp.box(tuple(edges.flatten().tolist()))).reshape(2, 2) / _scale(after, warp.after)
+        if into and any(float(into.written(low)) >= float(into.written(high)) for low, high in new.T.tolist()):
+            raise Unspeakable(f"the box {numbers_N2.flatten().tolist()} is too small for {into}", "format")
+        return new
 
-    return _rewritten(text, point, box)
+    return _rewritten(text, point, box, into)
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a text names in a picture: a point, a box (left, top, right, bottom), a path from one point to the next, an outline.
+
+    `numbers_N2`: as they stand in the text. `pixels_N2`: the same in pixels of the picture.
+    """
+
+    form: Literal["point", "box", "path", "outline"]
+    numbers_N2: np.ndarray
+    pixels_N2: np.ndarray
+
+
+def named(text: str, kind: Kind, size: Size) -> tuple[list[Named], str]:
+    """The places that `moved` would move, in order, inside the picture or not; and where it would stop, or "".
+
+    Args:
+        size: of the picture, (W, H).
+    """
+    found: list[Named] = []
+
+    def note(form: Literal["point", "box", "path", "outline"], numbers_N2: np.ndarray) -> np.ndarray:
+        found.append(Named(form, numbers_N2, numbers_N2 * _scale(kind, size)))
+        return numbers_N2
+
+    def points(numbers_N2: np.ndarray) -> np.ndarray:
+        return note("point" if len(numbers_N2) == 1 else "path" if len(numbers_N2) == 2 else "outline", numbers_N2)
+
+    try:
+        _rewritten(text, points, lambda numbers_N2: note("box", numbers_N2), None)
+    except Unspeakable as reason:
+        return found, str(reason)
+    return found, ""
 
 
 def _scale(kind: Kind, size: Size) -> np.ndarray:
@@ -64,15 +136,20 @@ def _inside(numbers_N2: np.ndarray, kind: Kind, size: Size) -> np.ndarray:
     return numbers_N2
 
 
-def _rewritten(text: str, point: Places, box: Places) -> str:
+def _rewritten(text: str, point: Places, box: Places, into: Format | None) -> str:
     def numbers(match: re.Match[str]) -> str:
-        return _numbers(match[0], point, box)
+        return _numbers(match[0], point, box, into)
+
+    def run(match: re.Match[str]) -> str:
+        if into and not into.decimals:  # whole numbers without brackets could not be told from others
+            raise Unspeakable(f"{match[0]!r} has no brackets: write places in brackets, or as x and y of a call", "format")
+        return numbers(match)
 
     def call(match: re.Match[str]) -> str | None:
         body = match["body"]
         if _NAMED.search(body):
             corners = point if not _OF_BOX.search(match["name"]) else box  # a drag goes from one point to another
-            return f"{match['name']}({_arguments(body, point, corners)})"
+            return f"{match['name']}({_arguments(body, point, corners, into)})"
         if len(_EACH.findall(body)) == 1:
             return match[0]  # one number is no place
         inside = _BRACKETED.fullmatch(f"({body})")
@@ -80,8 +157,8 @@ def _rewritten(text: str, point: Places, box: Places) -> str:
 
     # Calls first, then brackets, then bare runs: what one has written the next must not read again.
     pieces = _apply(_CALL, call, [(text, False)])
-    for pattern in (_BRACKETED, _RUN):
-        pieces = _apply(pattern, numbers, pieces)
+    for pattern, write in ((_BRACKETED, numbers), (_RUN, run)):
+        pieces = _apply(pattern, write, pieces)
     for piece, done in pieces:
         if not done and (found := _BARE.search(piece) or _STRAY.search(piece)):
             raise Unspeakable(f"{found[0]!r} may be a place: write places in brackets, or as x and y of a call")
@@ -105,18 +182,18 @@ def _apply(pattern: re.Pattern[str], write: Callable[[re.Match[str]], str | None
     return result
 
 
-def _numbers(written: str, point: Places, box: Places) -> str:
+def _numbers(written: str, point: Places, box: Places, into: Format | None) -> str:
     """ "(x, y)", "[left, top, right, bottom]" or an outline, with its brackets and commas as they are."""
     old = _EACH.findall(written)
     if len(old) < 2 or len(old) % 2:
         raise Unspeakable(f"{written!r} has {len(old)} numbers, which is no list of places")
     places = np.array([float(number) for number in old]).reshape(-1, 2)
     new = (box if len(old) == 4 else point)(places).flatten().tolist()
-    replaced = iter(_like(number, value) for number, value in zip(old, new))
+    replaced = iter(_written(number, value, into) for number, value in zip(old, new))
     return _EACH.sub(lambda match: next(replaced), written)
 
 
-def _arguments(body: str, point: Places, box: Places) -> str:
+def _arguments(body: str, point: Places, box: Places, into: Format | None) -> str:
     """The named coordinates of a call: x and y are a point, x1 to y2 a box, further numbers an outline."""
     found = list(_NAMED.finditer(body))
     if re.search(r"[\[(]|\.\d", _NAMED.sub("", body)):
@@ -131,12 +208,14 @@ def _arguments(body: str, point: Places, box: Places) -> str:
 
     def write(match: re.Match[str]) -> str:
         head = match[0][: match.start("value") - match.start()]
-        return head + _like(match["value"], new[match["axis"] + match["which"]])
+        return head + _written(match["value"], new[match["axis"] + match["which"]], into)
 
     return _NAMED.sub(write, body)
 
 
-def _like(old: str, value: float) -> str:
-    """The value in the form of the old number."""
+def _written(old: str, value: float, into: Format | None) -> str:
+    """The value in the form of the old number, where no other is asked for."""
+    if into:
+        return into.written(value)
     written = f"{max(0.0, value):.{len(old.partition('.')[2])}f}"
     return written.removeprefix("0") if old.startswith(".") and written.startswith("0.") else written

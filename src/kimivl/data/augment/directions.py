@@ -50,7 +50,7 @@ def redirected(text: str, warp: Warp) -> str:
     said, end = [], 0
     for match, phrase in _phrases(text):
         if phrase.of_frame and not warp.keeps_frame:
-            raise Unspeakable(f"{match[0]!r} is a place of the frame, which the warp cuts or bends")
+            raise Unspeakable(f"{match[0]!r} is a place of the frame, which the warp cuts or bends", "directions")
         said += [_without(suspects, text[end : match.start()]), phrase.say(match, warp)]
         end = match.end()
     return "".join([*said, _without(suspects, text[end:])])
@@ -75,7 +75,8 @@ def _phrases(text: str) -> Iterator[tuple[re.Match[str], Phrase]]:
 
 def _without(suspects: re.Pattern[str], text: str) -> str:
     if found := suspects.search(text):
-        raise Unspeakable(f"{found[0]!r} in {text.strip()!r} may be a direction, and stands in no phrase that can be said again")
+        words = f"{found[0]!r} in {text.strip()!r} may be a direction, and stands in no phrase that can be said again"
+        raise Unspeakable(words, "directions")
     return text
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -24,8 +25,15 @@ STILL_STRAIGHT = 20.0  # degrees by which a direction may turn and keep its name
 STRAIGHT_TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
 
+Reason = Literal["places", "directions", "writing", "tokens", "choices", "format", "pictures"]  # the last: more than one
+
+
 class Unspeakable(ValueError):
-    """What was true of the picture cannot be said of the warped one in the same words."""
+    """What was true of the picture cannot be said of the changed one. `reason`: the kind of it, for counting."""
+
+    def __init__(self, message: str, reason: Reason = "places"):
+        super().__init__(message)
+        self.reason: Reason = reason
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class Warp:
         moved = self.points(corners + step) - self.points(corners)
         names = {_named(vector) for vector in moved}
         if len(names) > 1 or None in names:
-            raise Unspeakable(f"{name!r} points in no single straight direction in the warped picture")
+            raise Unspeakable(f"{name!r} points in no single straight direction in the warped picture", "directions")
         [found] = names
         assert found is not None
         return found

@@ -29,7 +29,7 @@ def reordered(question: str, answers: Sequence[str], order: Sequence[int]) -> tu
         raise ValueError(f"{list(order)} is no order of {len(choices)} choices")
     for _, text in choices:
         if found := _OF_ORDER.search(text) or _NAMED.search(_ARTICLE.sub("", text)):
-            raise Unspeakable(f"a choice speaks of the others: {found[0]!r}")
+            raise Unspeakable(f"a choice speaks of the others: {found[0]!r}", "choices")
     texts = [text for _, text in choices]
     ends = [text[len(text.rstrip()) :] for text in texts]  # a choice leaves the line end behind it to its successor
     moved = [mark + texts[old].rstrip() + ends[place] for place, ((mark, _), old) in enumerate(zip(choices, order))]
@@ -50,7 +50,7 @@ def _choices(question: str) -> tuple[str, list[tuple[str, str]], str]:
     found = list(_MARKER.finditer(question))
     letters = [match["in"] or match["bare"] for match in found]
     if len(letters) < 2 or letters != [chr(ord("A") + place) for place in range(len(letters))]:
-        raise Unspeakable(f"no choices from A on stand in {question!r}")
+        raise Unspeakable(f"no choices from A on stand in {question!r}", "choices")
     end = question.find("\n", found[-1].end())
     end = len(question) if end < 0 else end
     bounds = [*(match.start() for match in found), end]
@@ -60,5 +60,5 @@ def _choices(question: str) -> tuple[str, list[tuple[str, str]], str]:
 
 def _renamed(answer: str, letters: dict[str, str]) -> str:
     if _ARTICLE.search(answer):
-        raise Unspeakable(f"{answer!r}: A may be a choice or a word")
+        raise Unspeakable(f"{answer!r}: A may be a choice or a word", "choices")
     return _NAMED.sub(lambda match: letters.get(match[0], match[0]), answer)

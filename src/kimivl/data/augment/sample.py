@@ -1,11 +1,13 @@
 """A sample with its pictures and texts changed together, so that every word about a picture stays true.
 
 What it is: `augmented`. Randomness is keyed by the sample and the epoch alone, so an interrupted run sees the same changes.
-What it is not: the map of the plane (`geometry.py`) or what is said anew (`coordinates.py`, `directions.py`, `options.py`).
+What it is not: the map of the plane (`geometry.py`), what is said anew (`coordinates.py`, `directions.py`, `options.py`,
+`paraphrase.py`) or noise of paper (`documents.py`).
 Where a text cannot be said of the warped picture, the warp gives way and never the text: first what changes directions is left
-out, then every warp. Light and noise change no fact; hues are left alone, since texts name colours.
-The record says in its meta which numbers are places (`"coordinates": "unit"`, "thousand" or "pixel"), and may keep its pictures
-as they are (`"augment": false`).
+out, then every warp. Light and noise change no fact; hues are left alone, since texts name colours. Instructions change their
+words last, when what they say of the picture has been weighed, and a format of coordinates is asked for behind them.
+The record says in its meta which numbers are places (`"coordinates": "unit"`, "thousand" or "pixel"), and may keep its pictures,
+instructions and numbers as they are (`"augment": false`).
 """
 
 import math
@@ -17,8 +19,9 @@ import numpy as np
 from PIL import Image
 
 from kimivl.config.augment import AugmentConfig
-from kimivl.data.augment.coordinates import KINDS, Kind, moved
+from kimivl.data.augment.coordinates import FORMATS, KINDS, Format, Kind, format_named, moved
 from kimivl.data.augment.directions import redirected
+from kimivl.data.augment.documents import Page
 from kimivl.data.augment.geometry import (
     Size,
     Unspeakable,
@@ -32,9 +35,11 @@ from kimivl.data.augment.geometry import (
     window,
 )
 from kimivl.data.augment.options import choice_count, reordered
+from kimivl.data.augment.paraphrase import bank, joined, language_of
+from kimivl.data.augment.refusals import Refusal
 from kimivl.data.sample import Sample
 from kimivl.processor.image import upright_size
-from kimivl.processor.messages import ImagePart, TextPart
+from kimivl.processor.messages import ImagePart, Message, PictureChange, TextPart
 
 SMALLEST = 16  # pixels of a side, below which a picture is not shrunk
 
@@ -46,6 +51,7 @@ _ONE_WAY_ROUND = re.compile(
 )
 
 Move = Callable[[Size], Warp]
+Asked = tuple[str, Size]  # a format of places, and the size of the picture that they lie in
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,25 @@ class Change:
 @dataclass(frozen=True)
 class Augmented:
     """`sample`: its pictures carry their changes, which are made when they are decoded. `warp`: what its picture goes through,
-    None if nothing moves. `refused`: why a stronger one was given up, or "".
+    None if nothing moves. `refused`: why a stronger one was given up, or "". `refusals`: all that gave way.
     """
 
     sample: Sample
     warp: Warp | None
     refused: str
+    refusals: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Later:
+    """What is drawn behind the rest, so that settings without it draw as if it were not there. `key`: of wordings."""
+
+    paraphrase: bool
+    coordinates: bool
+    form: str
+    key: int
+    strength: float
+    page_key: int
 
 
 def augmented(sample: Sample, settings: AugmentConfig, rng: np.random.Generator) -> Augmented:
@@ -94,16 +113,34 @@ def augmented(sample: Sample, settings: AugmentConfig, rng: np.random.Generator)
     turning, gentle = _moves(settings, rng)
     contrast, brightness = rng.uniform(-settings.light, settings.light, 2).tolist()
     key, order = int(rng.integers(2**63)), rng.random(9)
-    kind, images = _kind(sample), sample.images if _may_change(sample) else []
-    warp, refused = None, ""
+    later = _later(settings, rng)
+    kind, may_change, original = _kind(sample), _may_change(sample), sample
+    images = sample.images if may_change else []
+    warp, refused, refusals, asked = None, "", list[Refusal](), None
     if len(images) == 1:  # places in a text about several pictures do not say in which one they lie
-        sample, warp, refused = _warped(sample, upright_size(images[0].image), kind, turning, gentle)
-    if images and (warp or settings.light or settings.noise):
-        changes = [Change(warp, (contrast, brightness), settings.noise, key + place) for place in range(len(images))]
-        sample = _with_changes(sample, changes)
+        size = upright_size(images[0].image)
+        sample, warp, reasons = _warped(sample, size, kind, turning, gentle)
+        refusals += [Refusal("picture", reason.reason) for reason in reasons]
+        refused = str(reasons[0]) if reasons else ""
+        if kind and later.coordinates:
+            try:
+                asked, sample = _in_format(original, kind, warp or identity(size), later.form, sample)
+            except Unspeakable as reason:
+                refusals.append(Refusal("coordinates", reason.reason))
+    elif images:
+        refusals += [Refusal("picture", "pictures")] if turning or gentle else []
+        refusals += [Refusal("coordinates", "pictures")] if kind and later.coordinates else []
+    if images:
+        plain = Change(warp, (contrast, brightness), settings.noise, key)
+        sample = _with_changes(sample, [_change(plain, later, place) for place in range(len(images))])
     if order[0] < settings.reorder:
-        sample = _with_choices_reordered(sample, order[1:])
-    return Augmented(sample, warp, refused)
+        try:
+            sample = _with_choices_reordered(sample, order[1:])
+        except Unspeakable as reason:
+            refusals.append(Refusal("choices", reason.reason))
+    if may_change:
+        sample = _said_otherwise(sample, later, asked)
+    return Augmented(sample, warp, refused, tuple(refusals))
 
 
 def _moves(settings: AugmentConfig, rng: np.random.Generator) -> tuple[list[Move], list[Move]]:
@@ -121,11 +158,23 @@ def _moves(settings: AugmentConfig, rng: np.random.Generator) -> tuple[list[Move
     return turning, gentle
 
 
+def _later(settings: AugmentConfig, rng: np.random.Generator) -> _Later:
+    chances, form = rng.random(2), list(FORMATS)[int(rng.integers(len(FORMATS)))]
+    strength, (key, page_key) = float(rng.uniform(0, settings.document)), rng.integers(2**63, size=2).tolist()
+    return _Later(chances[0] < settings.paraphrase, chances[1] < settings.coordinates, form, key, strength, page_key)
+
+
+def _change(plain: Change, later: _Later, place: int) -> PictureChange | None:
+    """Of the picture at a place among the sample's; None where nothing happens to it."""
+    change = replace(plain, key=plain.key + place) if plain.warp or any(plain.light) or plain.noise else None
+    return Page(later.strength, later.page_key + place, change) if later.strength else change
+
+
 def _warped(
     sample: Sample, size: Size, kind: Kind | None, turning: Sequence[Move], gentle: Sequence[Move]
-) -> tuple[Sample, Warp | None, str]:
-    """The sample under the strongest of the drawn warps that its texts allow."""
-    refused = ""
+) -> tuple[Sample, Warp | None, list[Unspeakable]]:
+    """The sample under the strongest of the drawn warps that its texts allow, and why others were given up."""
+    refused = list[Unspeakable]()
     for moves in ([*turning, *gentle], gentle) if turning else (gentle,):
         if not moves:
             continue
@@ -135,25 +184,42 @@ def _warped(
         try:
             return _said_of(sample, kind, warp), warp, refused
         except Unspeakable as reason:
-            refused = refused or str(reason)
+            refused.append(reason)
     return sample, None, refused
 
 
-def _said_of(sample: Sample, kind: Kind | None, warp: Warp) -> Sample:
+def _in_format(original: Sample, kind: Kind, warp: Warp, form: str, warped: Sample) -> tuple[Asked | None, Sample]:
+    """What is to be asked for, and the sample with its places in this format; None and `warped` where that changes nothing.
+
+    Raises: Unspeakable where a text already says how places are written, or none of a user could.
+    """
+    for part in original.parts:
+        if isinstance(part, TextPart) and (found := format_named(part.text)):
+            raise Unspeakable(f"{found!r} says how places are written", "format")
+    if not any(_asks(message) for message in original.messages):
+        raise Unspeakable("no question could say how places are written", "format")
+    written = _said_of(original, kind, warp, FORMATS[form])
+    return ((form, warp.after), written) if written != warped else (None, warped)
+
+
+def _said_of(sample: Sample, kind: Kind | None, warp: Warp, into: Format | None = None) -> Sample:
     def said(part: TextPart) -> TextPart:
         text = part.text
         if warp.mirrors and (found := _ONE_WAY_ROUND.search(text)):
-            raise Unspeakable(f"{found[0]!r}: what the picture shows may not be mirrored")
-        text = redirected(moved(text, kind, warp) if kind else text, warp)
+            raise Unspeakable(f"{found[0]!r}: what the picture shows may not be mirrored", "writing")
+        text = redirected(moved(text, kind, warp, into) if kind else text, warp)
         if text != part.text and part.ids is not None:
-            raise Unspeakable("the text is to be learned in just these tokens")
+            raise Unspeakable("the text is to be learned in just these tokens", "tokens")
         return replace(part, text=text)
 
     return _with_texts(sample, said)
 
 
 def _with_choices_reordered(sample: Sample, keys: np.ndarray) -> Sample:
-    """The choices of the only question in another order; the sample as it is where they cannot change places."""
+    """The choices of the only question in another order; the sample as it is where there are none.
+
+    Raises: Unspeakable where they cannot change places.
+    """
     if len(sample.messages) < 2 or [message.role for message in sample.messages[-2:]] != ["user", "assistant"]:
         return sample
     question = [part for part in sample.messages[-2].parts if isinstance(part, TextPart)][-1:]
@@ -162,19 +228,54 @@ def _with_choices_reordered(sample: Sample, keys: np.ndarray) -> Sample:
     if not 2 <= count <= len(keys) or any(part.ids is not None for part in answers):
         return sample
     order = [int(place) for place in np.argsort(keys[:count])]
-    try:
-        text, said = reordered(question[0].text, [part.text for part in answers], order)
-    except Unspeakable:
-        return sample
+    text, said = reordered(question[0].text, [part.text for part in answers], order)
     written = dict(zip(map(id, [*question, *answers]), [text, *said]))
     return _with_texts(sample, lambda part: replace(part, text=written.get(id(part), part.text)))
+
+
+def _said_otherwise(sample: Sample, later: _Later, asked: Asked | None) -> Sample:
+    """Instructions in other words, and the first question asking for the format that places are written in."""
+    if not later.paraphrase and not asked:
+        return sample
+    rng = np.random.Generator(np.random.Philox(key=np.array([later.key, bank().digest], np.uint64)))
+    messages = list(sample.messages)
+    for place, message in enumerate(messages):
+        if later.paraphrase and message.role != "assistant":
+            parts = [
+                replace(part, text=bank().paraphrased(part.text, rng))
+                if isinstance(part, TextPart) and _may_be_said(part)
+                else part
+                for part in message.parts
+            ]
+            messages[place] = replace(message, parts=tuple(parts))
+    if asked:
+        place = next(place for place, message in enumerate(messages) if _asks(message))
+        messages[place] = _asking_for(messages[place], asked, rng)
+    return replace(sample, messages=tuple(messages))
+
+
+def _asking_for(question: Message, asked: Asked, rng: np.random.Generator) -> Message:
+    """The question with a sentence behind its last text, in its language."""
+    last = [part for part in question.parts if isinstance(part, TextPart) and _may_be_said(part)][-1]
+    sentence = bank().asks_for(*asked, language_of(last.text), rng)
+    parts = [replace(part, text=joined(part.text, sentence)) if part is last else part for part in question.parts]
+    return replace(question, parts=tuple(parts))
+
+
+def _asks(message: Message) -> bool:
+    """Whether it is a user's, with a text behind which more can be said."""
+    return message.role == "user" and any(isinstance(part, TextPart) and _may_be_said(part) for part in message.parts)
+
+
+def _may_be_said(part: TextPart) -> bool:
+    return part.ids is None and not part.spelled and bool(part.text.strip())
 
 
 def _with_texts(sample: Sample, say: Callable[[TextPart], TextPart]) -> Sample:
     return sample.with_parts(lambda part: say(part) if isinstance(part, TextPart) else part)
 
 
-def _with_changes(sample: Sample, changes: Sequence[Change]) -> Sample:
+def _with_changes(sample: Sample, changes: Sequence[PictureChange | None]) -> Sample:
     left = iter(changes)
     return sample.with_parts(lambda part: replace(part, change=next(left)) if isinstance(part, ImagePart) else part)
 

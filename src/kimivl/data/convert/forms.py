@@ -1,19 +1,22 @@
 """Rows of other projects' data sets as our records, one form at a time.
 
-What it is: `FORMS`, the converters, and `form_of`, which tells a row's form by its keys.
-What it is not: reading files (`files.py`), or leniency: what is not of the form is a fault that names the field and the fix.
-Facts: `reference/data.md` §6 with the traps that users of other projects report: `image` as a string or as a list, more or fewer
-`<image>` than pictures, `from`/`value` beside `role`/`content`.
+What it is: `FORMS`, the converters, `form_of`, which tells a row's form by its keys, and `record_of`, which adds id and meta.
+What it is not: reading files (`rows.py`), looking for pictures, or leniency: what is not of the form is a fault that names
+the field and the fix. A video is a part `{"type": "video", "video": path}`, which whoever knows its frames puts pictures in
+place of. Facts: `reference/data.md` §6 with the traps that users of other projects report: `image` as a string or as a list,
+more or fewer `<image>` than pictures, `from`/`value` beside `role`/`content`.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Row = Mapping[str, Any]
 Record = dict[str, Any]
 
-MARK = re.compile(r"\n?<image>\n?")  # where a picture stands in a text, with the line ends that set it apart
+MARK = re.compile(r"\n?<(image|video)>\n?")  # where a picture stands in a text, with the line ends that set it apart
+CAPTIONS = ("text", "caption")
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
@@ -30,12 +33,14 @@ def messages(row: Row) -> Record:
             raise Fault(
                 f"messages[{number}] has 'from' and 'value': call the list 'conversations', or the keys 'role' and 'content'"
             )
-    if _pictures(row):
+    if _media(row):
         texts = [_text(turn, "content", f"messages[{number}]") for number, turn in enumerate(turns)]
-        contents: list[Any] = _with_pictures(texts, _pictures(row))
+        contents: list[Any] = _with_media(texts, row)
     else:
         contents = [_content(turn, f"messages[{number}]") for number, turn in enumerate(turns)]
-    return {"messages": _turns(turns, "role", contents, "messages")}
+    meta = row.get("meta")
+    asks = isinstance(meta, Mapping) and "answer" in meta  # a record of a test, which the model is to go on with
+    return {"messages": _turns(turns, "role", contents, "messages", asks)}
 
 
 def conversations(row: Row) -> Record:
@@ -47,7 +52,7 @@ def conversations(row: Row) -> Record:
                 f"conversations[{number}] has 'role' and 'content': call the list 'messages', or the keys 'from' and 'value'"
             )
     texts = [_text(turn, "value", f"conversations[{number}]") for number, turn in enumerate(turns)]
-    return {"messages": _turns(turns, "from", _with_pictures(texts, _pictures(row)), "conversations")}
+    return {"messages": _turns(turns, "from", _with_media(texts, row), "conversations")}
 
 
 def interleaved(row: Row) -> Record:
@@ -67,23 +72,85 @@ def interleaved(row: Row) -> Record:
     return {"content": content}
 
 
-FORMS: dict[str, tuple[str, Callable[[Row], Record]]] = {
-    "messages": ("messages", messages),
-    "conversations": ("conversations", conversations),
-    "interleaved": ("texts", interleaved),
+def captioned(row: Row) -> Record:
+    """A picture and what is said of it, as Hugging Face's folders and tables of pictures have it: `file_name` or `image`, and
+    `text` or `caption`."""
+    named = [key for key in ("file_name", "image") if row.get(key) is not None]
+    said = [key for key in CAPTIONS if row.get(key) is not None]
+    if len(named) != 1 or len(said) != 1:
+        raise Fault(f"a picture with a caption has one of 'file_name', 'image' and one of 'text', 'caption', got {sorted(row)}")
+    if not isinstance(row[said[0]], str) or not row[said[0]]:
+        raise Fault(f"'{said[0]}' is a text, got {row[said[0]]!r}")
+    if isinstance(row[named[0]], list):
+        raise Fault(f"'{named[0]}' is a list: a caption is of one picture; give several as 'texts' and 'images'")
+    return {"content": [_picture(row[named[0]], f"'{named[0]}'"), {"type": "text", "text": row[said[0]]}]}
+
+
+def document(row: Row) -> Record:
+    """Our own form of a document: `content`, a text or a list of parts."""
+    return {"content": _content(row, "the row")}
+
+
+@dataclass(frozen=True)
+class Form:
+    """`keys`: one of them tells the form. `own`: the fields that a converter reads; all others are meta."""
+
+    keys: tuple[str, ...]
+    convert: Callable[[Row], Record]
+    own: tuple[str, ...] = ()
+
+
+MEDIA = ("image", "images", "video", "videos")
+FORMS: dict[str, Form] = {
+    "messages": Form(("messages",), messages, MEDIA),
+    "conversations": Form(("conversations",), conversations, MEDIA),
+    "interleaved": Form(("texts",), interleaved, ("images",)),
+    "document": Form(("content",), document),
+    "captioned": Form(CAPTIONS, captioned, ("file_name", "image")),
 }
 
 
 def form_of(row: Row) -> str:
     """The form whose key the row has. Raises: Fault if it has that of none or of several."""
-    found = [name for name, (key, _) in FORMS.items() if key in row]
-    if len(found) != 1:
-        keys = ", ".join(f"'{key}' ({name})" for name, (key, _) in FORMS.items())
-        raise Fault(f"a row has {'just one' if found else 'one'} of the keys {keys}, this one has {sorted(row)}")
+    found = [name for name, form in FORMS.items() if any(row.get(key) is not None for key in form.keys)]
+    if len(found) > 1 and "captioned" in found:  # beside a conversation, a caption is one field of many
+        found.remove("captioned")
+    if len(found) != 1 or (found == ["captioned"] and not {"file_name", "image"} & set(row)):
+        keys = ", ".join(f"'{key}' ({name})" for name, form in FORMS.items() for key in form.keys)
+        more = "; a caption stands beside 'file_name' or 'image'" if found == ["captioned"] else ""
+        raise Fault(f"a row has {'one' if len(found) < 2 else 'just one'} of the keys {keys}, this one has {sorted(row)}{more}")
     return found[0]
 
 
-def _turns(turns: Sequence[Row], key: str, contents: Sequence[Any], field: str) -> list[Record]:
+def record_of(row: Any, form: str | None, name: str) -> Record:
+    """A record of a row, its pictures and videos called as the row calls them.
+
+    Args:
+        form: of `FORMS`; the row's keys decide unless given.
+        name: the id of a row without one.
+    Raises: Fault.
+    """
+    if isinstance(row, Fault):
+        raise row
+    if not isinstance(row, Mapping):
+        raise Fault(f"a row is a JSON object, got {type(row).__name__}")
+    chosen = FORMS[form or form_of(row)]
+    converted = chosen.convert(row)
+    if row.get("meta") is not None and not isinstance(row["meta"], Mapping):
+        raise Fault(f"'meta' is an object, got {type(row['meta']).__name__}")
+    own = {*chosen.keys, *chosen.own, "id", "meta"}
+    meta = {**(row.get("meta") or {}), **{field: value for field, value in row.items() if field not in own}}
+    given = row.get("id")
+    return {"id": name if given is None else str(given), **converted} | ({"meta": meta} if meta else {})
+
+
+def parts_of(record: Record) -> list[Record]:
+    """All parts of a record, in order, but for texts that stand without a part."""
+    contents = [turn["content"] for turn in record["messages"]] if "messages" in record else [record["content"]]
+    return [part for content in contents if isinstance(content, list) for part in content]
+
+
+def _turns(turns: Sequence[Row], key: str, contents: Sequence[Any], field: str, asks: bool = False) -> list[Record]:
     result = []
     for number, (turn, content) in enumerate(zip(turns, contents)):
         role = turn.get(key)
@@ -95,53 +162,64 @@ def _turns(turns: Sequence[Row], key: str, contents: Sequence[Any], field: str) 
             raise Fault(
                 f"{field}[{number}] and [{number + 1}] are both from the {turn['role']}: turns alternate, join or split them"
             )
-    if result[-1]["role"] != "assistant":
+    if result[-1]["role"] != "assistant" and not asks:
         raise Fault(
             f"{field} ends with a turn of the {result[-1]['role']}: there is nothing to learn behind it; end with the assistant"
         )
     return result
 
 
-def _with_pictures(texts: Sequence[str], pictures: Sequence[str]) -> list[list[Record]]:
-    """Each text as parts, its `<image>` replaced by the next picture."""
-    marks = sum(len(MARK.findall(text)) for text in texts)
-    if marks != len(pictures):
-        raise Fault(f"the texts hold {marks} <image> and the row has {len(pictures)} pictures: give one <image> for each picture")
-    left = iter(pictures)
+def _with_media(texts: Sequence[str], row: Row) -> list[list[Record]]:
+    """Each text as parts, its `<image>` and `<video>` replaced by the next picture or video of the row."""
+    media = {kind: _named(row, kind) for kind in ("image", "video")}
+    for kind, what in (("image", "pictures"), ("video", "videos")):
+        marks = sum(mark == kind for text in texts for mark in MARK.findall(text))
+        if marks != len(media[kind]):
+            there = f"the texts hold {marks} <{kind}> and the row has {len(media[kind])} {what}"
+            raise Fault(f"{there}: give one <{kind}> for each {what[:-1]}")
+    left = {kind: iter(paths) for kind, paths in media.items()}
     contents = []
     for text in texts:
         parts: list[Record] = []
-        for number, piece in enumerate(MARK.split(text)):
-            parts += [_picture(next(left), "images")] if number else []
-            parts += [{"type": "text", "text": piece}] if piece else []
+        for number, piece in enumerate(MARK.split(text)):  # texts, and between them which mark stood there
+            if number % 2:
+                parts.append(_picture(next(left[piece]), f"{piece}s", piece))
+            elif piece:
+                parts.append({"type": "text", "text": piece})
         if not parts:
             raise Fault("a turn is empty: give it a text, or remove it")
         contents.append(parts)
     return contents
 
 
-def _pictures(row: Row) -> list[str]:
-    """The pictures of a row: `image` is one path, `images` a list of them."""
-    image, images = row.get("image"), row.get("images")
-    if image is not None and images is not None:
-        raise Fault("both 'image' and 'images' are there: keep one")
-    if isinstance(image, list):
-        raise Fault("'image' is a list: call it 'images'")
-    if isinstance(images, str):
-        raise Fault("'images' is a text: make it a list, or call it 'image'")
-    if image is not None and not isinstance(image, str):
-        raise Fault(f"'image' is the path of a picture, got {type(image).__name__}")
-    if images is not None and (not isinstance(images, list) or not all(isinstance(path, str) for path in images)):
-        raise Fault("'images' is a list of paths of pictures")
-    return [image] if isinstance(image, str) else list(images or [])
+def _media(row: Row) -> list[str]:
+    return _named(row, "image") + _named(row, "video")
+
+
+def _named(row: Row, kind: str) -> list[str]:
+    """The pictures or videos of a row: `image` is one path, `images` a list of them."""
+    one, several = row.get(kind), row.get(f"{kind}s")
+    what = {"image": "picture", "video": "video"}[kind]
+    if one is not None and several is not None:
+        raise Fault(f"both '{kind}' and '{kind}s' are there: keep one")
+    if isinstance(one, list):
+        raise Fault(f"'{kind}' is a list: call it '{kind}s'")
+    if isinstance(several, str):
+        raise Fault(f"'{kind}s' is a text: make it a list, or call it '{kind}'")
+    if one is not None and not isinstance(one, str):
+        raise Fault(f"'{kind}' is the path of a {what}, got {type(one).__name__}")
+    if several is not None and (not isinstance(several, list) or not all(isinstance(path, str) for path in several)):
+        raise Fault(f"'{kind}s' is a list of paths of {what}s")
+    return [one] if isinstance(one, str) else list(several or [])
 
 
 def _content(turn: Row, field: str) -> Any:
     """OpenAI's content: a text, or parts of type text, image_url or image."""
     content = turn.get("content")
     if isinstance(content, str):
-        if MARK.search(content):
-            raise Fault(f"{field}.content holds <image>, and the row has no 'images': give the list, or use parts")
+        if mark := MARK.search(content):
+            kind = mark[1]
+            raise Fault(f"{field}.content holds <{kind}>, and the row has no '{kind}s': give the list, or use parts")
         return content
     if not isinstance(content, list) or not content:
         raise Fault(f"{field}.content is a text or a list of parts, got {content!r}")
@@ -151,21 +229,24 @@ def _content(turn: Row, field: str) -> Any:
 def _part(part: Any, field: str) -> Record:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if kind == "text" and isinstance(part.get("text"), str):
-        return {"type": "text", "text": part["text"]}
-    if kind == "image_url":
-        address = part.get("image_url")
-        return _picture(address.get("url") if isinstance(address, Mapping) else address, f"{field}.image_url")
-    if kind == "image":
-        return _picture(part.get("image"), f"{field}.image")
-    raise Fault(f"{field} is a part of type text, image_url or image, got {part!r}")
+        ours = {key: part[key] for key in ("spelled", "learned", "ids") if part.get(key) is not None}
+        return {"type": "text", "text": part["text"], **ours}
+    if kind in ("image_url", "video_url"):
+        address = part.get(kind)
+        path = address.get("url") if isinstance(address, Mapping) else address
+        return _picture(path, f"{field}.{kind}", kind.removesuffix("_url"))
+    if kind in ("image", "video"):
+        return _picture(part.get(kind), f"{field}.{kind}", kind)
+    raise Fault(f"{field} is a part of type text, image_url or image, video_url or video, got {part!r}")
 
 
-def _picture(path: Any, field: str) -> Record:
+def _picture(path: Any, field: str, kind: str = "image") -> Record:
+    what = {"image": "picture", "video": "video"}[kind]
     if not isinstance(path, str) or not path:
-        raise Fault(f"{field} is the path of a picture, got {path!r}")
+        raise Fault(f"{field} is the path of a {what}, got {path!r}")
     if path.startswith(("http://", "https://", "data:")):
-        raise Fault(f"{field} is an address ({path[:40]}…): save the picture as a file and give its path")
-    return {"type": "image", "image": path.removeprefix("file://")}
+        raise Fault(f"{field} is an address ({path[:40]}…): save the {what} as a file and give its path")
+    return {"type": kind, kind: path.removeprefix("file://")}
 
 
 def _rows(row: Row, field: str) -> list[Row]:

@@ -4,10 +4,12 @@ What it is: `Manifest`. Its tables are unpacked once into Arrow files and mapped
 start-up time nor memory, and all processes of a node share the same pages.
 """
 
+import hashlib
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +17,8 @@ import pyarrow.parquet as pq
 from kimivl.config.base import read_json
 from kimivl.data.manifest.schema import FORMAT, OBJECTS_FILE, SAMPLES_FILE
 from kimivl.data.sample import Sample, read_record
+from kimivl.data.store.urls import join_url
+from kimivl.model.atomic import writing
 from kimivl.processor.messages import ImagePart
 from kimivl.processor.stored import StoredBytes, StoredPicture
 
@@ -23,7 +27,7 @@ class Manifest:
     """The samples of the manifest in `folder`.
 
     Args:
-        cache: where unpacked tables are kept, by digest (default: kimivl/manifests of the user's cache).
+        cache: where unpacked tables are kept (default: kimivl/manifests of the user's cache).
     Raises: ValueError naming a folder that is no manifest, or of a newer format.
     Attributes:
         digest: of all rows: what tells one manifest from another.
@@ -34,29 +38,46 @@ class Manifest:
         self.folder = folder
         head = _head(folder)
         self.root: str = head["root"]
+        self._beside = Path(os.path.abspath(folder)).parent.as_uri() + "/"
         self.digest: str = head["digest"]
         unpacked = (cache or _default_cache()) / self.digest
         self._objects = _mapped(folder / OBJECTS_FILE, unpacked)
         self._samples = _mapped(folder / SAMPLES_FILE, unpacked)
+
+    @property
+    def identity(self) -> str:
+        return self.digest
 
     def __len__(self) -> int:
         return int(self._samples.num_rows)
 
     def __getitem__(self, row: int) -> Sample:
         """The sample of a row (from 0). Raises: IndexError; ValueError naming a record that is none."""
-        if not 0 <= row < len(self):
-            raise IndexError(f"{self.folder} has {len(self)} samples, there is no sample {row}")
+        self._check(row)
         columns = {name: self._samples.column(name)[row].as_py() for name in ("record", "pictures", "where")}
         pictures = [ImagePart(self._picture(picture["object"], picture["frame"])) for picture in columns["pictures"]]
         return read_record(columns["record"], columns["where"], Path()).with_images(pictures)
 
+    def raw(self, row: int) -> str:
+        """The record of a row as it stands in the table. Raises: IndexError."""
+        self._check(row)
+        return str(self._samples.column("record")[row].as_py())
+
+    def _check(self, row: int) -> None:
+        if not 0 <= row < len(self):
+            raise IndexError(f"{self.folder} has {len(self)} samples, there is no sample {row}")
+
     def _picture(self, row: int, frame: int | None) -> StoredPicture:
         of = {name: self._objects.column(name)[row].as_py() for name in _PLACE}
         place = StoredBytes(
-            urljoin(self.root, of["url"]), of["version"], of["start"], of["length"], of["sha256"], of["deflated"]
+            self._url(of["url"]), of["version"], of["start"], of["length"], of["sha256"], of["deflated"]
         )  # fmt: skip
+        pts = None if frame is None else self._objects.column("pts")[row].values[frame].as_py()
         frame = of["page"] if frame is None else frame
-        return StoredPicture(of["name"], place, of["media_type"], of["width"], of["height"], frame)
+        return StoredPicture(of["name"], place, of["media_type"], of["width"], of["height"], frame, pts)
+
+    def _url(self, url: str) -> str:
+        return join_url(self._beside, url.removeprefix("./")) if url.startswith("./") else join_url(self.root, url)
 
 
 _PLACE = ("name", "url", "version", "start", "length", "deflated", "sha256", "media_type", "width", "height", "page")
@@ -65,6 +86,11 @@ _PLACE = ("name", "url", "version", "start", "length", "deflated", "sha256", "me
 def is_manifest(folder: Path) -> bool:
     """Whether there is one."""
     return (folder / "manifest.json").is_file()
+
+
+def digest_of(folder: Path) -> str:
+    """What tells a manifest from another, without opening its tables. Raises: as `Manifest`."""
+    return str(_head(folder)["digest"])
 
 
 def _head(folder: Path) -> dict[str, Any]:
@@ -81,14 +107,35 @@ def _default_cache() -> Path:
 
 
 def _mapped(parquet: Path, folder: Path) -> pa.Table:
-    """The table as an Arrow file that is mapped, not read."""
-    path = folder / parquet.with_suffix(".arrow").name
-    if not path.exists():
+    """The table as an Arrow file that is mapped, not read; unpacked anew where that file is damaged."""
+    try:
+        rows, state = pq.read_metadata(parquet).num_rows, parquet.stat()
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise ValueError(f"{parquet} is missing or damaged ({str(error).splitlines()[0]}): make the manifest anew") from None
+    # Tables of one digest may differ in the versions that stores gave their objects, and so do files.
+    key = hashlib.blake2b(repr((str(parquet.absolute()), state.st_size, state.st_mtime_ns)).encode(), digest_size=8).hexdigest()
+    path = folder / f"{parquet.stem}-{key}.arrow"
+    if path.exists():
+        with suppress(pa.ArrowInvalid, OSError):
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            if table.num_rows == rows:
+                return table
+    with writing(path):
         folder.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{os.getpid()}")
+        _unpack(parquet, path)
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _unpack(parquet: Path, path: Path) -> None:
+    """Whole or not at all: several processes may do it at once."""
+    new = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+    try:
         source = pq.ParquetFile(parquet)
         with pa.OSFile(str(new), "wb") as file, pa.ipc.new_file(file, source.schema_arrow) as writer:
             for batch in source.iter_batches():
                 writer.write_batch(batch)
         os.replace(new, path)
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{parquet} is damaged ({str(error).splitlines()[0]}): make the manifest anew") from None
+    finally:
+        new.unlink(missing_ok=True)

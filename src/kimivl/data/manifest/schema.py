@@ -5,13 +5,15 @@ What it is not: finding out what stands in them (`data/index/`), or reading samp
 
     objects.parquet   a row for each original: a picture file, a member of an archive, a page of a PDF, a video
     samples.parquet   a row for each sample: its record as in docs/nano.md, and which objects its pictures are, in order
+    seen.parquet      what the store said of each object when it was read, for indexing again; no part of the digest
 
-Both are plain Parquet, for DuckDB or any other reader; the text of a sample stands in the table, pictures stay where they are.
+The first two are plain Parquet, for DuckDB or any other reader; the text of a sample stands in the table, pictures stay
+where they are.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,15 @@ import pyarrow.parquet as pq
 
 from kimivl.model.atomic import replaced_folder
 
-OBJECTS_FILE, SAMPLES_FILE = "objects.parquet", "samples.parquet"
+OBJECTS_FILE, SAMPLES_FILE, SEEN_FILE = "objects.parquet", "samples.parquet", "seen.parquet"
 FORMAT = 1
 ROW_GROUP = 10_000
 
 OBJECTS = pa.schema(
     [
         pa.field("name", pa.string(), nullable=False),  # how records call it: a path below the root, "shard.tar/1.jpg"
-        pa.field("url", pa.string(), nullable=False),  # of the object that holds its bytes, relative to the root
+        # Of the object that holds its bytes, below the root; "./…" is below the folder that holds the manifest's own.
+        pa.field("url", pa.string(), nullable=False),
         pa.field("version", pa.string(), nullable=False),  # etag when it was indexed, "" where the store has none
         pa.field("start", pa.int64(), nullable=False),  # the range of its bytes in that object
         pa.field("length", pa.int64(), nullable=False),
@@ -57,30 +60,47 @@ SAMPLES = pa.schema(
     ]
 )
 
+SEEN = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),  # of the object, below the root
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+        pa.field("changed", pa.int64(), nullable=False),  # microseconds since 1970: files have no version
+    ]
+)
+
 Row = Mapping[str, Any]
 
 
-def write_manifest(folder: Path, objects: Sequence[Row], samples: Iterable[Row], root: str) -> str:
-    """Writes both tables, or none. Returns: the manifest's digest, in hexadecimal digits, of all rows but not of the root.
+def write_manifest(
+    folder: Path, objects: Iterable[Row], samples: Iterable[Row], root: str, seen: Iterable[Row] = (), settings: str = ""
+) -> str:
+    """Writes the tables, or none.
 
     Args:
-        objects, samples: rows as of `OBJECTS` and `SAMPLES`.
+        objects, samples, seen: rows as of `OBJECTS`, `SAMPLES` and `SEEN`; taken one after the other, never held together.
         root: URL that the objects' are relative to, ending in "/".
-    Raises: OSError; pyarrow.ArrowInvalid for a row that is not of the schema.
+        settings: what samples of archives depend on beside the archives; of others nothing is taken over.
+    Returns: the manifest's digest, in hexadecimal digits: of all objects and samples, but not of the root and the etags, which
+        differ from copy to copy of the same data.
+    Raises: OSError; pyarrow.ArrowInvalid for a row that is not of the schema; what the iterables raise.
     """
     digest = hashlib.blake2b(digest_size=16)
     with replaced_folder(folder) as new:
-        _write(new / OBJECTS_FILE, OBJECTS, objects, root, digest)
-        _write(new / SAMPLES_FILE, SAMPLES, samples, root, digest)
-        (new / "manifest.json").write_text(json.dumps({"format": FORMAT, "root": root, "digest": digest.hexdigest()}) + "\n")
+        _write(new / OBJECTS_FILE, OBJECTS, objects, digest)
+        _write(new / SAMPLES_FILE, SAMPLES, samples, digest)
+        _write(new / SEEN_FILE, SEEN, seen, hashlib.blake2b())
+        head = {"format": FORMAT, "root": root, "digest": digest.hexdigest(), "settings": settings}
+        (new / "manifest.json").write_text(json.dumps(head) + "\n")
     return digest.hexdigest()
 
 
-def _write(path: Path, schema: pa.Schema, rows: Iterable[Row], root: str, digest: hashlib.blake2b) -> None:
+def _write(path: Path, schema: pa.Schema, rows: Iterable[Row], digest: hashlib.blake2b) -> None:
+    told = [name for name in schema.names if name != "version"]
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in _batches(rows):
             for row in batch:
-                digest.update(json.dumps([row.get(name) for name in schema.names], ensure_ascii=False).encode())
+                digest.update(json.dumps([row.get(name) for name in told], ensure_ascii=False).encode())
             writer.write_table(pa.Table.from_pylist(batch, schema))
 
 

@@ -1,0 +1,152 @@
+"""Is the data of a run that is killed again and again, and goes on with other ranks and workers, that of one that is not?
+
+What it is: `kill_and_resume`, with real processes and SIGKILL, five times in all: twice within one epoch, once directly after it
+went on; with 1, 4 and 2 ranks of 0, 3 and 1 workers, and a mixture that is changed in between. All arrays of every pack of every
+step are compared, and every digest.
+What it is not: the same of a training run with its weights (tests/train/test_killed.py).
+"""
+
+import hashlib
+import json
+import multiprocessing
+import random
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kimivl.bench.data_corpus import corpus_processor, corpus_stage, draw_corpus
+from kimivl.data.batch import PackedBatch
+from kimivl.data.loader import Loader
+from kimivl.data.log import DataLog, Entry
+from kimivl.data.plan import PlanState
+from kimivl.data.source import Source
+from kimivl.model.atomic import write_atomic
+
+SEED, EVERY, LIMIT = 7, 3, 120  # of the run; steps between checkpoints; seconds that a life may take
+OTHER: dict[str, float] = {"documents": 1, "captions": 3}
+
+
+@dataclass(frozen=True)
+class Life:
+    """From one start to the kill that ends it: once `until` steps are made; 0 is directly after the start, None is no kill."""
+
+    ranks: int
+    workers: int
+    until: int | None
+
+
+def kill_and_resume(folder: Path, steps: int = 60, settings: Mapping[str, Any] | None = None) -> dict[str, int]:
+    """Kills and resumes in `folder`, which must be empty. Returns: counts of what was compared.
+
+    Raises: AssertionError naming the first step whose data or digest differs.
+    """
+    draw_corpus(folder / "data")
+    settings = {"steps": steps} | dict(settings or {})
+    places = sorted(random.Random().sample(range(2, steps - 10), 4))
+    changed = places[2] + 1 + EVERY  # behind the third kill
+    lives = [
+        Life(1, 0, places[0]), Life(4, 3, places[1]), Life(4, 3, 0), Life(2, 1, places[2]), Life(1, 3, places[3]),
+        Life(2, 0, None),
+    ]  # fmt: skip
+    log = Entry(step=changed, weights=OTHER)
+    DataLog(folder / "whole" / "data_log.jsonl").append(log)
+    _live(folder, "whole", Life(1, 0, None), settings)
+    for number, life in enumerate(lives):
+        if number == 4:
+            DataLog(folder / "killed" / "data_log.jsonl").append(log)
+        _live(folder, "killed", life, settings)
+    return _compare(_lines(folder / "whole"), _lines(folder / "killed"), steps) | {"kills": len(lives) - 1, "changed_at": changed}
+
+
+def _live(folder: Path, run: str, life: Life, settings: Mapping[str, Any]) -> None:
+    """One life of the run: all its ranks, until they are done or killed."""
+    (folder / run).mkdir(exist_ok=True)
+    spawn = multiprocessing.get_context("spawn")
+    together = spawn.Barrier(life.ranks)  # as the reduction of gradients keeps ranks together
+    processes = [spawn.Process(target=_rank, args=(folder, run, rank, life, settings, together)) for rank in range(life.ranks)]
+    for process in processes:
+        process.start()
+    made, end = folder / run / "steps-0.jsonl", time.monotonic() + LIMIT
+    if life.until is not None:
+        _wait(made, life.until, processes, end)
+        for process in processes:
+            process.kill()
+    for process in processes:
+        process.join(max(1.0, end - time.monotonic()))
+        assert process.exitcode == (0 if life.until is None else -9), f"a rank of {life} ended with {process.exitcode}"
+
+
+def _wait(made: Path, steps: int, processes: Sequence[BaseProcess], end: float) -> None:
+    """Until rank 0 has made so many steps of the run, or, for 0, has only begun."""
+    before = len(_steps(made))
+    while time.monotonic() < end and all(process.exitcode is None for process in processes):
+        if (steps and any(line["step"] >= steps for line in _steps(made)[before:])) or (not steps and _begun(made)):
+            return
+        time.sleep(0.002)
+
+
+def _begun(made: Path) -> bool:
+    return (made.parent / "begun").exists()
+
+
+def _steps(path: Path) -> list[dict[str, Any]]:
+    """Whole lines; a kill may have cut off the last one."""
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _rank(folder: Path, run: str, rank: int, life: Life, settings: Mapping[str, Any], together: Barrier) -> None:
+    """What one process does: reads its packs from the last state on, and writes down what they were."""
+    torch.set_num_threads(1)
+    here, stage = folder / run, corpus_stage(**settings)
+    sources = {name: Source(folder / "data", name) for name in stage.sources}
+    log = DataLog(here / "data_log.jsonl")
+    loader = Loader(stage, sources, corpus_processor(), SEED, rank, life.ranks, life.workers, log)
+    first = 0
+    with suppress(FileNotFoundError):
+        state = json.loads((here / "state.json").read_text())
+        first, loader.state = state["step"], PlanState(**state["plan"])
+    if life.until == 0:
+        (here / "begun").touch()
+    with (here / f"steps-{rank}.jsonl").open("a") as file:
+        file.write("\n")  # behind a line that a kill has cut off
+        for step in range(first, stage.steps):
+            packs = {rank + number * life.ranks: _hash(pack) for number, pack in enumerate(loader.packs(step))}
+            file.write(json.dumps({"step": step, "digest": loader.state.digest, "packs": packs}) + "\n")
+            file.flush()
+            together.wait()
+            if rank == 0 and (step + 1) % EVERY == 0:
+                write_atomic(here / "state.json", json.dumps({"step": step + 1, "plan": asdict(loader.state)}))
+
+
+def _hash(pack: PackedBatch) -> str:
+    """Of all arrays of a pack."""
+    digest = hashlib.blake2b(repr((pack.sample_ids, pack.segments.lengths, pack.grids)).encode(), digest_size=12)
+    for array in (pack.ids_T, pack.labels_T, pack.weights_T, pack.patches_P):
+        digest.update(array.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _lines(run: Path) -> list[dict[str, Any]]:
+    """Of all ranks."""
+    return [line for path in sorted(run.glob("steps-*.jsonl")) for line in _steps(path)]
+
+
+def _compare(whole: list[dict[str, Any]], killed: list[dict[str, Any]], steps: int) -> dict[str, int]:
+    expected = {line["step"]: line for line in whole}
+    seen: dict[int, set[str]] = {step: set() for step in range(steps)}
+    for line in killed:
+        step, there = line["step"], expected[line["step"]]
+        assert line["digest"] == there["digest"], f"step {step}: another digest than without a kill"
+        assert all(there["packs"][pack] == content for pack, content in line["packs"].items()), f"step {step}: another pack"
+        seen[step] |= set(line["packs"])
+    missing = [step for step, packs in seen.items() if packs != set(expected[step]["packs"])]
+    assert not missing, f"steps {missing}: packs that no rank has read"
+    return {"steps": steps, "packs": sum(len(line["packs"]) for line in killed), "steps_made_again": len(killed) - steps}

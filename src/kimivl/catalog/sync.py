@@ -1,0 +1,215 @@
+"""Copying a version from one catalog to another, originals and all, between stores that know nothing of each other.
+
+What it is: `sync`. Only what is missing is copied, every range is compared with its sha256 before and after, and the record that
+makes the version exist is written last, so a copy that was interrupted is not seen and can be resumed at any time.
+What it is not: a copy of marks and references; what becomes of a version is each catalog's own affair.
+Facts: the etag of an object written in one request is the MD5 of its contents, unless the store encrypts it with a key of its
+own.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kimivl.catalog.fetch import download_tables
+from kimivl.catalog.originals import Original, listing, originals_of
+from kimivl.catalog.place import ONE_PART, PARTS
+from kimivl.catalog.publish import check_deletions, files_of, finish, record_bytes, write_table
+from kimivl.catalog.statistics import read_statistics
+from kimivl.catalog.versions import DRAFT, ORIGINALS, TABLES, Catalog, Version, to_json
+from kimivl.config.base import read_json
+from kimivl.data.manifest.schema import OBJECTS_FILE
+from kimivl.data.store.client import Client, Entry
+from kimivl.data.store.errors import AlreadyThere, CorruptObject
+from kimivl.data.store.retry import patiently
+from kimivl.data.store.urls import join_url
+from kimivl.eval.progress import Lines, no_lines
+
+WORKERS = 8  # copies at a time
+
+
+class Conflict(ValueError):
+    """The target has something else in the place of what is to be copied; the message names it."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a sync did. `new`: False if the target had the version. `copied`, `present`: originals; `bytes`: of those copied."""
+
+    version: Version
+    new: bool
+    copied: int = 0
+    present: int = 0
+    bytes: int = 0
+
+
+def sync(source: Catalog, target: Catalog, reference: str, root: str | None = None, lines: Lines = no_lines) -> Synced:
+    """Copies one version; after an interruption it can be called again.
+
+    Args:
+        root: URL below which the target's originals lie, in a folder of the data set's name (default: originals/ of the target).
+    Raises: Conflict; CorruptObject for an original that is not what was indexed, or was damaged on its way; NoVersion;
+        StoreError.
+    """
+    version, known = source.find(reference)
+    if known.state not in ("released", "deprecated"):
+        raise ValueError(f"{version.reference} of {source.url} is {known.state} and cannot be copied")
+    there = target.now(version)
+    if there.finished:
+        return _already_there(target, version)
+    folder = f"{(root or target.url + ORIGINALS).rstrip('/')}/{version.name}/"
+    tables = {name: facts for name, facts in version.files.items() if name in TABLES}
+    made = version.provenance | {"copied_from": source.url}
+    draft = version.model_copy(update={"root": folder, "files": tables, "provenance": made})
+    if not target.place.create(draft.prefix + DRAFT, record_bytes(draft)):
+        raise Conflict(
+            f"{target.url} has a draft of another {draft.reference}: finish it, or remove it with "
+            f"`kimivl data retire {draft.reference} --delete --catalog {target.url}`"
+        )
+    check_deletions(target, draft)
+    with tempfile.TemporaryDirectory() as scratch:
+        download_tables(source, version, Path(scratch), lines)
+        numbers = read_statistics(source.place.read(version.prefix + "stats.json"))
+        copies = _Copies(source.place.client, target.place.client, version.root, folder, Path(scratch))
+        copies.copy(originals_of(Path(scratch)), lines)
+        _point_to_copies(Path(scratch), folder, copies.versions)
+        draft = draft.model_copy(update={"files": files_of(Path(scratch))})
+        for name in TABLES:
+            write_table(target.place, draft.prefix + name, Path(scratch) / name)
+    return Synced(finish(target.place, draft, numbers), True, copies.copied, copies.present, copies.bytes)
+
+
+def _already_there(target: Catalog, version: Version) -> Synced:
+    other = target.read_version(version.name, version.number)
+    if other.digest != version.digest:
+        raise Conflict(f"{target.url} has another {version.reference} (digest {other.digest}, not {version.digest})")
+    return Synced(other, False)
+
+
+def _point_to_copies(folder: Path, root: str, versions: dict[str, str]) -> None:
+    """Makes a manifest's tables tell of the copies: their root, and the etags that their store gave them. The digest stays."""
+    old, new = folder / OBJECTS_FILE, folder / "new.parquet"
+    file = pq.ParquetFile(old)
+    place = file.schema_arrow.get_field_index("version")
+    with pq.ParquetWriter(new, file.schema_arrow, compression="zstd") as writer:
+        for batch in file.iter_batches():
+            etags = pa.array([versions[name] for name in batch.column("url").to_pylist()], pa.string())
+            writer.write_batch(batch.set_column(place, file.schema_arrow.field(place), etags))
+    new.replace(old)
+    head = read_json(folder / "manifest.json")
+    (folder / "manifest.json").write_bytes(to_json(head | {"root": root}))
+
+
+class _Copies:
+    """Originals on their way from one root to another.
+
+    Attributes: `versions`: etag of each at the target, by name; `copied`, `present`, `bytes` as in `Synced`.
+    """
+
+    def __init__(self, source: Client, target: Client, source_root: str, target_root: str, scratch: Path):
+        self.source, self.target = source, target
+        self.source_root, self.target_root = source_root, target_root
+        self.scratch = scratch
+        self.versions: dict[str, str] = {}
+        self.copied = self.present = self.bytes = 0
+
+    def copy(self, originals: list[Original], lines: Lines) -> None:
+        whole = [original.name for original in originals if "://" in original.name]
+        if whole:
+            raise ValueError(
+                f"{whole[0]} does not lie below the manifest's root, so it cannot be copied: index it with its own root"
+            )
+        have = listing(self.source, (join_url(self.source_root, original.name) for original in originals))
+        there = listing(self.target, (join_url(self.target_root, original.name) for original in originals))
+        advance = lines("originals copied or found", len(originals))
+        with ThreadPoolExecutor(WORKERS) as pool:
+            try:
+                work = partial(self._one, have=have, there=there)
+                for original, (version, copied) in zip(originals, pool.map(work, originals)):
+                    self.versions[original.name] = version
+                    self.copied += copied is not None
+                    self.present += copied is None
+                    self.bytes += copied or 0
+                    advance(1)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _one(self, original: Original, have: dict[str, Entry], there: dict[str, Entry]) -> tuple[str, int | None]:
+        """(its etag at the target, its size if it had to be copied)."""
+        source, target = join_url(self.source_root, original.name), join_url(self.target_root, original.name)
+        if source not in have:
+            raise CorruptObject(source, "is missing; put it back, or index again with `kimivl data index`")
+        if target in there:
+            self._check_same(original, have[source], there[target])
+            return there[target].version, None
+        copy = self._whole if have[source].size <= ONE_PART else self._in_parts
+        return copy(original, have[source], target), have[source].size
+
+    def _check_same(self, original: Original, source: Entry, target: Entry) -> None:
+        """Raises: Conflict if the target has another object of this name."""
+        if source.size == target.size and source.version and source.version == target.version:
+            return
+        try:
+            if source.size != target.size:
+                raise CorruptObject(target.url, f"it has {target.size} bytes, not {source.size}")
+            _check_ranges(original, _reader(self.target, target.url, target.version), target.url)
+        except CorruptObject as error:
+            raise Conflict(f"{error.url} is another object than {source.url}: copy to another place with --root URL") from None
+
+    def _whole(self, original: Original, source: Entry, target: str) -> str:
+        data = patiently(partial(self.source.get, source.url, version=original.version))
+        _check_ranges(original, lambda start, length: data[start : start + length], source.url)
+        try:
+            version = patiently(partial(self.target.put, target, data, new=True))
+        except AlreadyThere:  # by an attempt whose answer was lost, or by another sync
+            there = patiently(partial(self.target.head, target))
+            self._check_same(original, source, there)
+            return there.version
+        if version.strip('"') != hashlib.md5(data, usedforsecurity=False).hexdigest():
+            _check_ranges(original, _reader(self.target, target, version), target)
+        return version
+
+    def _in_parts(self, original: Original, source: Entry, target: str) -> str:
+        with tempfile.NamedTemporaryFile(dir=self.scratch) as file:
+            read = _reader(self.source, source.url, original.version)
+            for start in range(0, source.size, PARTS):
+                file.write(read(start, min(PARTS, source.size - start)))
+            file.flush()
+
+            def written(start: int, length: int) -> bytes:
+                file.seek(start)
+                return file.read(length)
+
+            _check_ranges(original, written, source.url)
+            version = patiently(partial(self.target.put, target, Path(file.name)))
+        _check_ranges(original, _reader(self.target, target, version), target)
+        return version
+
+
+Read = Callable[[int, int], bytes]  # (start, length) → these bytes
+
+
+def _reader(client: Client, url: str, version: str) -> Read:
+    return lambda start, length: patiently(partial(client.get, url, start, length, version))
+
+
+def _check_ranges(original: Original, read: Read, url: str) -> None:
+    """Raises: CorruptObject naming the first range that is not what was indexed."""
+    for each in original.ranges:
+        digest = hashlib.sha256()
+        for start in range(each.start, each.start + each.length, PARTS):
+            digest.update(read(start, min(PARTS, each.start + each.length - start)))
+        if digest.hexdigest() != each.sha256:
+            raise CorruptObject(
+                url,
+                f"bytes {each.start} to {each.start + each.length} are not those that were indexed; restore the object, or index "
+                "again with `kimivl data index`",
+            )

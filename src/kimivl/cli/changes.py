@@ -1,0 +1,54 @@
+"""`kimivl data mix` and `kimivl data exclude`: changes to the data of a stage that runs."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from kimivl.cli.command import add_command
+
+
+def add_changes(kinds: Any) -> None:
+    mix = add_command(
+        kinds, "mix", _data_mix,
+        "change the shares of a stage's sources while it runs, or before it is resumed",
+        "  kimivl data mix runs/nano joint captions=2 documents=1\n  kimivl data mix runs/nano joint documents=1 --at 400",
+    )  # fmt: skip
+    mix.add_argument("run_folder", type=Path, metavar="RUN", help="the folder of the run")
+    mix.add_argument("stage", metavar="STAGE", help="a stage that is not finished")
+    mix.add_argument("words", nargs="+", metavar="source=weight", help="all sources from then on; others are drawn no more")
+    mix.add_argument("--at", type=int, metavar="STEP", help="the first step (default: a few behind the last one that was made)")
+    exclude = add_command(
+        kinds, "exclude", _data_exclude,
+        "leave a sample out of a stage while it runs, or before it is resumed",
+        "  kimivl data exclude runs/nano joint captions captions-17 --reason 'the caption is wrong'",
+    )  # fmt: skip
+    exclude.add_argument("run_folder", type=Path, metavar="RUN", help="the folder of the run")
+    exclude.add_argument("stage", metavar="STAGE", help="a stage that is not finished")
+    exclude.add_argument("source", metavar="SOURCE", help="the source that has it")
+    exclude.add_argument("id", metavar="ID", help="the sample's id")
+    exclude.add_argument("--reason", default="", help="kept in the log")
+    exclude.add_argument(
+        "--at", type=int, metavar="STEP", help="the first step (default: a few behind the last one that was made)"
+    )
+
+
+def _data_mix(args: argparse.Namespace) -> None:
+    from kimivl.train.data_changes import change_mixture
+
+    step = change_mixture(args.run_folder, args.stage, dict(map(_share, args.words)), args.at)
+    print(f"from step {step} on, stage {args.stage} draws {', '.join(args.words)}")
+
+
+def _share(word: str) -> tuple[str, float]:
+    name, _, weight = word.partition("=")
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise ValueError(f"{word!r} is no share: write source=weight, for example captions=2") from None
+
+
+def _data_exclude(args: argparse.Namespace) -> None:
+    from kimivl.train.data_changes import exclude_sample
+
+    step = exclude_sample(args.run_folder, args.stage, args.source, args.id, args.reason, args.at)
+    print(f"from step {step} on, stage {args.stage} leaves out {args.id} of {args.source}")

@@ -1,0 +1,146 @@
+"""The commands of a catalog: what they print for people and for machines, and what they answer to mistakes."""
+
+import json
+
+import pytest
+
+from kimivl.catalog.lifecycle import hold
+from kimivl.catalog.versions import Catalog
+from kimivl.cli import main
+from tests.catalog.manifests import make_manifest
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch, capsys):
+    """Runs `kimivl data …` in an empty folder with two manifests; gives (exit code, output, errors)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    make_manifest(tmp_path / "a.manifest", tmp_path / "originals", 4)
+    make_manifest(tmp_path / "b.manifest", tmp_path / "originals", 6)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = main(["data", *words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def filled(data):
+    for folder in ("a.manifest", "b.manifest"):
+        assert data("publish", folder, "data/catalog", "cats", "--note", "of tests")[0] == 0
+    return data
+
+
+def answer(result: tuple[int, str, str]) -> dict:
+    code, out, err = result
+    assert code == 0 and err == ""
+    return json.loads(out)
+
+
+def test_publishing_says_what_became_of_it(data):
+    code, out, _ = data("publish", "a.manifest", "data/catalog", "cats")
+    assert code == 0 and "cats@1 is published in data/catalog" in out
+    code, out, _ = data("publish", "a.manifest", "data/catalog", "cats")
+    assert code == 0 and "cats@1 is this very manifest" in out and "nothing to do" in out
+    assert answer(data("publish", "b.manifest", "data/catalog", "cats", "--json")) | {"digest": ""} == {
+        "version": "cats@2", "new": True, "digest": "",
+    }  # fmt: skip
+    code, _, err = data("publish", "nowhere", "data/catalog", "cats")
+    assert code == 1 and err.startswith("kimivl: nowhere is no manifest")
+
+
+def test_a_list_has_a_line_for_each_version(filled):
+    _, out, _ = filled("ls")
+    lines = [line.split() for line in out.splitlines() if "cats@" in line]
+    assert [line[:4] for line in lines] == [["cats@1", "released", "4", "4"], ["cats@2", "released", "6", "6"]]
+    facts = answer(filled("ls", "--json"))["versions"]
+    assert [(each["version"], each["state"], each["summary"]["samples"]) for each in facts] == [
+        ("cats@1", "released", 4), ("cats@2", "released", 6),
+    ]  # fmt: skip
+    code, out, _ = filled("ls", "elsewhere")
+    assert code == 0 and "elsewhere has no versions" in out
+
+
+def test_a_version_is_shown_with_what_happened_to_it(filled):
+    filled("deprecate", "cats@1", "--reason", "labels were shifted")
+    hold(Catalog("data/catalog"), "cats@1", "runs/nano")
+    facts = answer(filled("show", "cats@1", "--json"))
+    assert facts["state"] == "deprecated" and facts["runs"] == ["runs/nano"] and facts["note"] == "of tests"
+    assert facts["marks"]["deprecated"]["reason"] == "labels were shifted"
+    _, out, _ = filled("show", "cats@1")
+    assert "labels were shifted" in out and "runs/nano" in out
+    assert answer(filled("show", "cats", "--json"))["number"] == 2
+    code, _, err = filled("show", "cats@3")
+    assert code == 1 and "of cats it has 1 (deprecated), 2 (released)" in err
+
+
+def test_statistics_are_of_versions_and_of_folders(filled):
+    published, folder = answer(filled("stats", "cats@1", "--json")), answer(filled("stats", "a.manifest", "--json"))
+    assert published == folder and published["samples"] == 4
+    _, out, _ = filled("stats", "cats@1")
+    assert "Licences of originals" in out and "█" in out
+
+
+def test_a_comparison_names_what_changed(filled):
+    _, out, _ = filled("diff", "cats@1", "cats@2")
+    assert "samples added: s4, s5" in out and "samples changed: s3" in out  # its picture is another one
+    assert answer(filled("diff", "cats@1", "a.manifest", "--json"))["same"] is True
+
+
+def test_fetching_warns_of_a_deprecated_version(filled):
+    code, out, err = filled("fetch", "cats@1", "data/cats/train.manifest")
+    assert code == 0 and "data/cats/train.manifest" in out and err == ""
+    filled("deprecate", "cats@2", "--reason", "x")
+    code, _, err = filled("fetch", "cats", "data/cats/train.manifest")
+    assert code == 0 and "cats@2 is deprecated" in err
+
+
+def test_everything_in_use_is_copied_unless_versions_are_named(filled):
+    filled("retire", "cats@1")
+    told = answer(filled("sync", "data/catalog", "copy", "--json"))["versions"]
+    assert [(each["version"], each["new"], each["copied"]) for each in told] == [("cats@2", True, 6)]
+    code, out, _ = filled("sync", "data/catalog", "copy", "cats@2")
+    assert code == 0 and "was there" in out
+    code, _, err = filled("sync", "data/catalog", "copy", "cats@1")
+    assert code == 1 and "cats@1 of" in err and "is retired and cannot be copied" in err
+    code, _, err = filled("sync", "nothing", "copy")
+    assert code == 1 and "has no version that is in use" in err
+    with pytest.raises(SystemExit) as stopped:
+        filled("sync", "data/catalog", "copy", "--requests-per-second", "0")
+    assert stopped.value.code == 2
+
+
+def test_deleting_asks_first_and_tells_what_goes(filled, tmp_path):
+    before = sorted(path.name for path in (tmp_path / "originals").iterdir())
+    code, out, _ = filled("retire", "cats@2", "--delete", "--dry-run")
+    assert code == 0 and "6 files of cats@2 and 2 originals" in out and "4 that other versions have" in out
+    code, _, err = filled("retire", "cats@2", "--delete")  # nobody is there to be asked
+    assert code == 1 and "say --yes" in err
+    assert answer(filled("ls", "--json"))["versions"][1]["state"] == "released"
+    assert before == sorted(path.name for path in (tmp_path / "originals").iterdir())
+    code, out, _ = filled("retire", "cats@2", "--delete", "--yes")
+    assert code == 0 and "were removed" in out
+    left = sorted(path.name for path in (tmp_path / "originals").iterdir())
+    assert left == ["0.png", "1.png", "2.png", "shard.tar"]
+    code, _, err = filled("stats", "cats@2")
+    assert code == 1 and "cats@2 was deleted" in err
+
+
+def test_a_version_in_use_is_kept_until_its_run_is_over(filled):
+    hold(Catalog("data/catalog"), "cats@1", "runs/nano")
+    for words in (["--dry-run"], [], ["--delete", "--yes"]):
+        code, _, err = filled("retire", "cats@1", *words)
+        assert code == 1 and "cats@1 is needed by 1 run: runs/nano" in err
+    assert filled("release", "cats@1", "runs/nano")[0] == 0
+    assert filled("retire", "cats@1")[0] == 0
+
+
+def test_the_rest_of_an_interrupted_publication_can_be_removed(filled, tmp_path):
+    (tmp_path / "data" / "catalog" / "cats" / "3").mkdir()
+    (tmp_path / "data" / "catalog" / "cats" / "3" / "draft.json").write_text("{}")
+    assert "cats@3    draft" in filled("ls")[1]
+    code, out, _ = filled("retire", "cats@3", "--delete")
+    assert code == 0 and "the unfinished cats@3 is removed" in out
+    assert "cats@3" not in filled("ls")[1]

@@ -1,0 +1,189 @@
+"""A version that a run needs is not given up; deleting removes what no other version has, and can be run again."""
+
+import json
+
+import pytest
+
+from kimivl.catalog.fetch import fetch
+from kimivl.catalog.lifecycle import (
+    InUse,
+    Retired,
+    delete,
+    delete_draft,
+    deprecate,
+    hold,
+    hold_manifest,
+    planned_deletion,
+    release,
+    retire,
+)
+from kimivl.catalog.publish import publish
+from kimivl.catalog.versions import DRAFT, Catalog, NoVersion
+from kimivl.data.manifest.schema import write_manifest
+from tests.catalog.manifests import make_manifest, object_row, sample_row
+
+
+@pytest.fixture
+def two(manifest, catalog, tmp_path) -> Catalog:
+    """cats@1 with 0, 1, 2 and shard.tar; pets@1, of another data set, with 2 and 3."""
+    publish(manifest, catalog, "cats")
+    root = tmp_path / "originals"
+    objects = [object_row(root, "2.png", (root / "2.png").read_bytes()), object_row(root, "3.png", b"three")]
+    write_manifest(tmp_path / "pets.manifest", objects, [sample_row(0, [0, 1])], root.as_uri() + "/")
+    publish(tmp_path / "pets.manifest", catalog, "pets")
+    return catalog
+
+
+def names(folder) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_version_in_use_is_not_retired_and_the_runs_are_named(two):
+    hold(two, "cats@1", "runs/nano")
+    hold(two, "cats@1", "runs/nano")  # again, after an interruption
+    hold(two, "cats@1", "runs/big one")
+    for give_up in (retire, delete, planned_deletion):
+        with pytest.raises(InUse, match=r"needed by 2 runs: runs/big one, runs/nano.*kimivl data release cats@1"):
+            give_up(two, "cats@1")
+    assert two.find("cats@1")[1].state == "released"
+    release(two, "cats@1", "runs/nano")
+    with pytest.raises(ValueError, match="runs/nano does not hold cats@1; it is held by runs/big one"):
+        release(two, "cats@1", "runs/nano")
+    release(two, "cats@1", "runs/big one")
+    retire(two, "cats@1")
+    assert two.find("cats@1")[1].state == "retired"
+
+
+def test_a_retired_version_is_not_used_again(two, tmp_path):
+    retire(two, "cats@1")
+    retire(two, "cats@1")
+    with pytest.raises(Retired, match="cats@1 of .* is retired"):
+        hold(two, "cats@1", "runs/late")
+    with pytest.raises(ValueError, match="is retired: use another version"):
+        fetch(two, "cats@1", tmp_path / "out.manifest")
+    with pytest.raises(NoVersion):
+        two.find("cats")
+    assert two.find("cats@1")[1].references == []
+
+
+def test_a_number_has_to_be_said(two):
+    with pytest.raises(ValueError, match="say which version"):
+        retire(two, "cats")
+
+
+def test_who_holds_while_another_retires_is_seen_by_it(two, monkeypatch):
+    """The run writes its reference after retiring looked for some, and before the mark is set."""
+    mark = two.mark
+
+    def held_in_between(version, what, **facts):
+        two.place.create("cats/1/references/runs%2Fquick.json", json.dumps({"run": "runs/quick"}).encode())
+        return mark(version, what, **facts)
+
+    monkeypatch.setattr(two, "mark", held_in_between)
+    with pytest.raises(InUse, match="runs/quick"):
+        retire(two, "cats@1")
+    assert two.find("cats@1")[1].state == "released"
+
+
+def test_who_retires_while_another_holds_is_seen_by_it(two, monkeypatch):
+    create = two.place.create
+
+    def retired_in_between(key, data):
+        two.place.client.put(two.place.below("cats/1/marks/retired.json"), b"{}")
+        return create(key, data)
+
+    monkeypatch.setattr(two.place, "create", retired_in_between)
+    with pytest.raises(Retired):
+        hold(two, "cats@1", "runs/nano")
+    assert two.find("cats@1")[1].references == []
+
+
+def test_a_deprecated_version_stays_usable(two, tmp_path):
+    deprecate(two, "cats@1", "labels were shifted")
+    version, known = two.find("cats")
+    assert known.state == "deprecated" and two.marks(version, known)["deprecated"]["reason"] == "labels were shifted"
+    assert fetch(two, "cats", tmp_path / "out.manifest")[1] == "deprecated"
+    hold(two, "cats@1", "runs/nano")
+    with pytest.raises(ValueError, match="is deprecated already"):
+        deprecate(two, "cats@1", "again")
+
+
+def test_a_plan_tells_what_goes_and_changes_nothing(two, tmp_path):
+    plan = planned_deletion(two, "cats@1")
+    assert {url.rpartition("/")[2] for url in plan.originals} == {"0.png", "1.png", "shard.tar"} and plan.shared == 1
+    assert plan.size == sum((tmp_path / "originals" / name).stat().st_size for name in ("0.png", "1.png", "shard.tar"))
+    assert two.find("cats@1")[1].state == "released" and names(tmp_path / "originals") >= {"0.png", "1.png", "shard.tar"}
+
+
+def test_deleting_removes_tables_and_the_originals_that_no_other_version_has(two, tmp_path):
+    (tmp_path / "originals" / "of nobody.png").write_bytes(b"not in any manifest")
+    delete(two, "cats@1")
+    assert names(tmp_path / "originals") == {"2.png", "3.png", "of nobody.png"}
+    assert names(tmp_path / "catalog" / "cats" / "1") == {"draft.json", "version.json", "marks"}
+    version, known = two.find("cats@1")
+    assert known.state == "deleted" and version.summary["samples"] == 4
+    delete(two, "cats@1")  # nothing is left to do
+    delete(two, "pets@1")
+    assert names(tmp_path / "originals") == {"of nobody.png"}
+
+
+def test_a_retired_version_still_protects_its_originals(two, tmp_path):
+    retire(two, "pets@1")
+    delete(two, "cats@1")
+    assert "2.png" in names(tmp_path / "originals")
+
+
+def test_an_interrupted_deletion_goes_on_where_it_was(two, tmp_path, monkeypatch):
+    remove, removed = two.place.client.delete, []
+
+    def stop_in_the_middle(url):
+        if len(removed) == 6:  # five files of the version, then one original
+            raise KeyboardInterrupt
+        removed.append(url)
+        remove(url)
+
+    monkeypatch.setattr(two.place.client, "delete", stop_in_the_middle)
+    with pytest.raises(KeyboardInterrupt):
+        delete(two, "cats@1")
+    monkeypatch.undo()
+    left = names(tmp_path / "originals")
+    assert {"2.png", "3.png"} < left and len(left) == 4
+    assert two.find("cats@1")[1].state == "retired"
+    again = delete(two, "cats@1")
+    assert len(again.originals) == 2 and again.gone == 1
+    assert names(tmp_path / "originals") == {"2.png", "3.png"} and two.find("cats@1")[1].state == "deleted"
+
+
+def test_a_publication_waits_for_a_deletion_that_may_take_its_originals(two, manifest, tmp_path):
+    two.mark(two.find("cats@1")[0], "retired")
+    two.mark(two.find("cats@1")[0], "deleting")
+    with pytest.raises(ValueError, match="cats@1 is being deleted"):
+        publish(manifest, two, "new")
+    assert two.known("new") == []
+    delete(two, "cats@1")
+    with pytest.raises(ValueError, match="originals are not as they were indexed"):
+        publish(manifest, two, "new")
+
+
+def test_a_deletion_waits_for_a_publication_that_may_need_its_originals(two):
+    two.place.create(f"new/1/{DRAFT}", b"{}")
+    with pytest.raises(ValueError, match="new@1 is being published.*kimivl data retire new@1 --delete"):
+        delete(two, "cats@1")
+    assert delete_draft(two, "new@1") and two.known("new") == []
+    assert not delete_draft(two, "cats@1")
+    delete(two, "cats@1")
+
+
+def test_a_fetched_manifest_is_held_by_its_origin(two, manifest, tmp_path):
+    fetch(two, "cats", tmp_path / "out.manifest")
+    version = hold_manifest(tmp_path / "out.manifest", "runs/nano")
+    assert version is not None and version.reference == "cats@1"
+    with pytest.raises(InUse, match="runs/nano"):
+        retire(two, "cats@1")
+    assert hold_manifest(manifest, "runs/nano") is None
+
+
+def test_a_deleted_number_is_not_given_again(two, tmp_path):
+    delete(two, "cats@1")
+    other = make_manifest(tmp_path / "new.manifest", tmp_path / "originals")
+    assert publish(other, two, "cats")[0].number == 2

@@ -1,0 +1,103 @@
+"""A manifest becomes a version: all its files or none, numbers in a row, nothing overwritten."""
+
+import json
+
+import pytest
+
+from kimivl.catalog.publish import publish, write_table
+from kimivl.catalog.versions import NoVersion
+from tests.catalog.manifests import make_manifest
+
+FILES = {
+    "draft.json", "objects.parquet", "samples.parquet", "manifest.json", "stats.json", "README.md",
+    "croissant.json", "version.json",
+}  # fmt: skip
+
+
+def test_a_version_is_its_tables_their_description_and_a_record(manifest, catalog, tmp_path):
+    version, new = publish(manifest, catalog, "cats", "first", {"command": "kimivl data publish"})
+    assert new and version.reference == "cats@1" and version.parent is None and version.note == "first"
+    folder = tmp_path / "catalog" / "cats" / "1"
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert version.digest == json.loads((manifest / "manifest.json").read_text())["digest"]
+    assert version.summary["samples"] == 4 and version.licences == ("CC0-1.0", "MIT")
+    for name, facts in version.files.items():
+        assert (folder / name).stat().st_size == facts.size
+    assert catalog.find("cats")[0] == version
+
+
+def test_the_same_manifest_is_not_published_twice_in_a_row(manifest, catalog, tmp_path):
+    first, _ = publish(manifest, catalog, "cats")
+    again, new = publish(manifest, catalog, "cats", "another note")
+    assert not new and again == first and [known.number for known in catalog.known("cats")] == [1]
+    other = make_manifest(tmp_path / "other.manifest", tmp_path / "originals", 5)
+    second, _ = publish(other, catalog, "cats")
+    third, new = publish(manifest, catalog, "cats")  # it is not the last one any more
+    assert new and (second.number, second.parent, third.number, third.parent) == (2, 1, 3, 2)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", ".hidden", "cats@1", "originals", "a..b", "кот"])
+def test_a_name_that_could_be_a_path_is_refused(manifest, catalog, name):
+    with pytest.raises(ValueError, match="cannot name a data set"):
+        publish(manifest, catalog, name)
+    assert catalog.known() == []
+
+
+def test_originals_that_are_not_as_indexed_are_named_and_nothing_is_published(manifest, catalog, tmp_path):
+    (tmp_path / "originals" / "1.png").unlink()
+    (tmp_path / "originals" / "shard.tar").write_bytes(b"short")
+    with pytest.raises(ValueError, match=r"2 of 4 originals") as error:
+        publish(manifest, catalog, "cats")
+    assert "1.png is missing" in str(error.value) and "shard.tar has 5 bytes, 74 are needed" in str(error.value)
+    assert catalog.known() == []
+
+
+def test_a_publication_that_was_killed_is_resumed_under_its_number(manifest, catalog, tmp_path, monkeypatch):
+    written = []
+
+    def stop_at_the_second(place, key, path):
+        if written:
+            raise KeyboardInterrupt
+        written.append(key)
+        write_table(place, key, path)
+
+    monkeypatch.setattr("kimivl.catalog.publish.write_table", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        publish(manifest, catalog, "cats", "first try")
+    assert [known.state for known in catalog.known("cats")] == ["draft"]
+    with pytest.raises(NoVersion):
+        catalog.find("cats@1")
+    monkeypatch.undo()
+    other = make_manifest(tmp_path / "other.manifest", tmp_path / "originals", 5)
+    assert publish(other, catalog, "cats")[0].number == 2
+    version, new = publish(manifest, catalog, "cats", "second try")
+    assert new and version.number == 1 and version.note == "first try"
+    assert {path.name for path in (tmp_path / "catalog" / "cats" / "1").iterdir()} == FILES
+
+
+def test_what_indexing_said_of_itself_is_kept_as_provenance(manifest, catalog):
+    head = json.loads((manifest / "manifest.json").read_text())
+    (manifest / "manifest.json").write_text(json.dumps(head | {"made_by": {"command": "kimivl data index x"}}))
+    version, _ = publish(manifest, catalog, "cats", how={"command": "kimivl data publish"})
+    assert version.provenance["made_by"] == {"command": "kimivl data index x"}
+    assert version.provenance["command"] == "kimivl data publish" and "digest" not in version.provenance
+
+
+def test_the_catalog_says_which_versions_there_are(manifest, catalog):
+    with pytest.raises(NoVersion, match="it is empty"):
+        catalog.find("cats")
+    publish(manifest, catalog, "cats")
+    with pytest.raises(NoVersion, match="it has cats"):
+        catalog.find("dogs")
+    with pytest.raises(NoVersion, match=r"of cats it has 1 \(released\)"):
+        catalog.find("cats@7")
+    with pytest.raises(ValueError, match="write NAME@3"):
+        catalog.find("cats@first")
+
+
+def test_a_damaged_record_is_named(manifest, catalog, tmp_path):
+    publish(manifest, catalog, "cats")
+    record = tmp_path / "catalog" / "cats" / "1" / "version.json"
+    record.write_text(record.read_text().replace('"digest"', '"digits"'))
+    with pytest.raises(ValueError, match=r"cats/1/version.json is no version record of this program \(digest: "):
+        catalog.find("cats@1")
