@@ -51,7 +51,7 @@ class Store:
         names = [place.url.rpartition("/")[2] for place in places]
         self.asked.append(names)
         if self.corrupt in names:
-            raise CorruptObject(f"{self.corrupt} is not what was indexed")
+            raise CorruptObject(self.corrupt, "not what was indexed")
         return [(self.folder / name).read_bytes() for name in names]
 
 
