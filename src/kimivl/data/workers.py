@@ -137,16 +137,26 @@ class _Lost(Exception):
 
 def _attend(shared: _Shared) -> None:
     """A thread and its children, one at a time: the kernel ends a child with the thread that started it."""
+    child: _Child | None = None
     with contextlib.suppress(CancelledError):
-        child = shared.new_child()
+        with contextlib.suppress(OSError):  # if none can be started, the first job says so
+            child = shared.new_child()
         while (job := shared.jobs.get()) is not None:
-            if job.patches.set_running_or_notify_cancel():
-                child = _answer(job, child, shared)
-        shared.end(child)
+            if not job.patches.set_running_or_notify_cancel():
+                continue
+            try:
+                child = _answer(job, child or shared.new_child(), shared)
+            except (CancelledError, OSError) as error:  # there is no child, and either none is wanted or none can be started
+                child = None
+                job.patches.set_exception(error)
+                if shared.closed:
+                    raise
+        if child:
+            shared.end(child)
 
 
 def _answer(job: _Job, child: "_Child", shared: _Shared) -> "_Child":
-    """Has the job done. Returns: the child that is left."""
+    """Has the job done. Returns: the child that is left. Raises: CancelledError if the pool is closed, OSError for no child."""
     ends: list[str] = []
     while len(ends) < ATTEMPTS:
         try:
@@ -156,7 +166,6 @@ def _answer(job: _Job, child: "_Child", shared: _Shared) -> "_Child":
             ended = shared.end(child)
             ends.append(str(lost) or ended)
             if shared.closed:
-                job.patches.set_exception(CancelledError())
                 raise CancelledError from None
             shared.restarts += 1
             logger.warning("a decoding worker %s; another one takes over its pack: %s", ends[-1], _named(job))
