@@ -18,10 +18,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from kimivl.catalog.view.context import View, pack_address, sample_address
-from kimivl.catalog.view.pictures import local_fetch
 from kimivl.catalog.view.server import ViewServer
 from kimivl.catalog.view.shelf import Shelf
 from kimivl.config.recipe import StageConfig
+from kimivl.config.store import StoreConfig
+from kimivl.data.store.node import NodeFetcher
 from kimivl.processor.bpe import train_ranks
 from kimivl.processor.image import ImageProcessor
 from kimivl.processor.processor import Processor
@@ -150,7 +151,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         processor = build(args.keep or folder / "data")
-        view = View(Shelf(args.keep or folder / "data"), local_fetch, processor, stage(), seed=1)
+        view = View(Shelf(args.keep or folder / "data"), NodeFetcher(StoreConfig()), processor, stage(), seed=1)
         places = view.shelf.find("places")
         assert places is not None
         shots = {

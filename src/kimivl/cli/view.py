@@ -42,11 +42,14 @@ def _view(args: argparse.Namespace) -> None:
     stage = _stage(recipe, args.stage)
 
     from kimivl.catalog.view.context import View
-    from kimivl.catalog.view.pictures import local_fetch
     from kimivl.catalog.view.shelf import Shelf
+    from kimivl.config.store import StoreConfig
+    from kimivl.data.store.node import NodeFetcher
 
     processor = _processor(args.processor, recipe)
-    view = View(Shelf(args.data), local_fetch, processor, stage, recipe.seed if recipe else 0)
+    view = View(
+        Shelf(args.data), NodeFetcher(recipe.store if recipe else StoreConfig()), processor, stage, recipe.seed if recipe else 0
+    )
     with _server(view, args.port) as server:
         print(f"{server.address}   (Ctrl-C stops it)", flush=True)
         if not args.no_browser:

@@ -148,7 +148,8 @@ def nth_place(number: int, count: int, seed: int, stage: str, name: str) -> int:
 
 @lru_cache(maxsize=64)
 def _order(count: int, seed: int, stage: str, name: str, epoch: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(key=key_of(seed, "order", stage, name, epoch))).permutation(count)
+    order = np.random.Generator(np.random.Philox(key=key_of(seed, "order", stage, name, epoch))).permutation(count)
+    return order.astype(np.uint32 if count < 2**32 else np.uint64)
 
 
 def key_of(*parts: object) -> int:

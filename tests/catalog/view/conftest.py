@@ -10,10 +10,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from kimivl.catalog.view.context import View
-from kimivl.catalog.view.pictures import local_fetch
 from kimivl.catalog.view.server import ViewServer
 from kimivl.catalog.view.shelf import Shelf
 from kimivl.config.recipe import StageConfig
+from kimivl.config.store import StoreConfig
+from kimivl.data.store.node import NodeFetcher
 from kimivl.processor.image import ImageProcessor
 from kimivl.processor.processor import Processor
 from kimivl.processor.tokenizer import Tokenizer
@@ -89,7 +90,7 @@ def stage() -> StageConfig:
 
 @pytest.fixture(scope="session")
 def view(root, processor, stage) -> View:
-    return View(Shelf(root), local_fetch, processor, stage, seed=3)
+    return View(Shelf(root), NodeFetcher(StoreConfig()), processor, stage, seed=3)
 
 
 @pytest.fixture(scope="session")

@@ -117,21 +117,21 @@ def test_the_packs_are_the_planners(dom, view, stage, processor):
     """Planned anew, from files opened anew; bars as long as the samples."""
     planner = Planner(stage, {name: view.shelf.source(view.shelf.find(name)) for name in stage.sources}, processor, 3)
     for step in range(4):
-        packs = [planner.next_pack(step / 60) for _ in range(2)]
+        packs = planner.packs(step)
     page = dom("/packs/3/1")
     bars = [one for one in page.found if one[0] == "rect" and "data-sample" in one[1]]
     tokens = [(one[1]["data-sample"], float(one[1]["width"])) for one in bars]
     expected = [
-        (piece.sample_id, 1000 * length / budget)
+        (piece.sample.id, 1000 * length / budget)
         for pack in packs
-        for lengths, budget in (([len(piece.ids) for piece in pack], 2400), ([piece.patches for piece in pack], 8000))
+        for lengths, budget in (([piece.tokens for piece in pack], 2400), ([piece.patches for piece in pack], 8000))
         for piece, length in zip(pack, lengths)
         if length
     ]
     assert [name for name, _ in tokens] == [name for name, _ in expected] and len(expected) > 10
     assert np.allclose([width for _, width in tokens], [width for _, width in expected], rtol=1e-4)
     rows = [attributes["data-sample"] for name, attributes in page.found if name == "tr" and "data-sample" in attributes]
-    assert rows == [piece.sample_id for piece in packs[1]]
+    assert rows == [piece.sample.id for piece in packs[1]]
     assert planner.state.digest in "".join(page.texts)
 
 

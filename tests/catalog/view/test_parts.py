@@ -17,16 +17,17 @@ from kimivl.catalog.view.figures import figures_of, script_of
 from kimivl.catalog.view.histograms import bars, histogram
 from kimivl.catalog.view.markup import Markup, joined, tag, verbatim
 from kimivl.catalog.view.packing import Packing, Step
-from kimivl.catalog.view.pictures import local_fetch
 from kimivl.catalog.view.server import answer
 from kimivl.catalog.view.shelf import Shelf
 from kimivl.catalog.view.tokens import chips_of
+from kimivl.config.store import StoreConfig
 from kimivl.data.manifest.schema import write_manifest
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source
+from kimivl.data.store.node import NodeFetcher
 from kimivl.processor.bpe import train_ranks
 from kimivl.processor.chat import Provenance
-from kimivl.processor.image import ImageError, ImageProcessor
+from kimivl.processor.image import ImageProcessor
 from kimivl.processor.messages import ImagePart, Message, TextPart
 from kimivl.processor.processor import Processor
 from kimivl.processor.stored import StoredBytes
@@ -193,7 +194,7 @@ def test_pictures_in_a_store_are_fetched_by_their_range(stored):
 
     def fetch(places):
         asked.extend(places)
-        return local_fetch(places)
+        return NodeFetcher(StoreConfig())(places)
 
     reply = answer(View(Shelf(stored / "data"), fetch), "/picture/0/7/0")
     picture = Image.open(io.BytesIO(reply.body)).convert("RGB")
@@ -205,10 +206,8 @@ def test_bytes_that_changed_are_not_shown(stored):
     [place] = [Shelf(stored / "data").source(Shelf(stored / "data").entries[0])[7].images[0].image.place]
     data[place.start + 20] ^= 1
     (stored / "all.tar").write_bytes(data)
-    reply = answer(View(Shelf(stored / "data"), local_fetch), "/picture/0/7/0")
+    reply = answer(View(Shelf(stored / "data"), NodeFetcher(StoreConfig())), "/picture/0/7/0")
     assert reply.status == 422 and b"not those that were indexed" in reply.body
-    with pytest.raises(ImageError, match="only file:// is read here"):
-        local_fetch([StoredBytes("s3://bucket/key", "", 0, 1, "")])
 
 
 def new_packing(view, stage, processor) -> Packing:
@@ -245,7 +244,7 @@ def test_a_sample_that_fits_no_pack_is_named_and_other_steps_stay_in_sight(tmp_p
     write(tmp_path, "long", [long])
     mixture = [{"at": 0, "weights": {"talk": 1}}, {"at": 0.1, "weights": {"talk": 1}}, {"at": 0.2, "weights": {"long": 1}}]
     moving = type(stage).model_validate(stage.model_dump() | {"mixture": mixture, "augment": {}})
-    view = View(Shelf(tmp_path), local_fetch, processor, moving, seed=3)
+    view = View(Shelf(tmp_path), NodeFetcher(StoreConfig()), processor, moving, seed=3)
     body = answer(view, "/packs/20/0").body.decode()
     assert "sample too-long has" in body and "The trainer would stop before the end of step 20" in body
     assert "token budget used" in answer(view, "/packs/1/0").body.decode()

@@ -9,10 +9,11 @@ from PIL import Image
 
 from kimivl.catalog.view.context import View
 from kimivl.catalog.view.figures import DRAWN
-from kimivl.catalog.view.pictures import local_fetch
 from kimivl.catalog.view.server import answer
 from kimivl.catalog.view.shelf import Shelf
+from kimivl.config.store import StoreConfig
 from kimivl.data.source import Source
+from kimivl.data.store.node import NodeFetcher
 from tests.catalog.view.conftest import chat, write
 
 
@@ -138,18 +139,18 @@ def test_the_form_for_a_step_leads_to_its_address(ask):
 
 def test_without_a_recipe_packs_say_what_to_give(root):
     with pytest.raises(LookupError, match="packs need a recipe, a stage and a processor"):
-        answer(View(Shelf(root), local_fetch), "/packs/0/0")
+        answer(View(Shelf(root), NodeFetcher(StoreConfig())), "/packs/0/0")
 
 
 def test_without_a_processor_texts_are_shown(root, index):
-    body = answer(View(Shelf(root), local_fetch), f"/sample/{index('talk')}/1").body.decode()
+    body = answer(View(Shelf(root), NodeFetcher(StoreConfig())), f"/sample/{index('talk')}/1").body.decode()
     assert "Give --processor" in body and "第1个问题？" in body
 
 
 def test_opening_reads_no_more_rows_than_are_shown(tmp_path, monkeypatch):
     """Of 30,000 rows: none for the overview, a drawn few for the figures, a page for the source."""
     write(tmp_path, "many", [chat(number) for number in range(30_000)])
-    view, read = View(Shelf(tmp_path), local_fetch), []
+    view, read = View(Shelf(tmp_path), NodeFetcher(StoreConfig())), []
     original = Source.__getitem__
     monkeypatch.setattr(Source, "__getitem__", lambda source, row: read.append(row) or original(source, row))
     answer(view, "/")

@@ -46,7 +46,7 @@ SMALLEST = 16  # pixels of a side, below which a picture is not shrunk
 # A mirror would turn these round: writing, faces of clocks, maps, hands.
 _ONE_WAY_ROUND = re.compile(
     r"\b(?:text|letters?|words?|read|reads|written|writing|spell|says|numbers?|digits?|clock|time|maps?|hands?|flags?|logo|sign)\b"
-    r"|[字写读钟图手牌]|时间|数字",
+    r"|[字写读钟手牌]|地图|时间|数字",
     re.IGNORECASE,
 )
 

@@ -17,6 +17,7 @@ FIRST, LONGEST = 0.1, 30.0  # seconds of waiting, doubled from one to the next
 QUIET = 3  # repetitions without a warning of a store that merely asks for less
 
 T = TypeVar("T")
+JITTER = random.SystemRandom()  # whose draws change nobody else's
 log = logging.getLogger(__name__)
 
 
@@ -32,7 +33,7 @@ def patiently(
             attempt += 1
             if on_fault is not None:
                 on_fault(fault)
-            pause = min(LONGEST, FIRST * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+            pause = min(LONGEST, FIRST * 2 ** (attempt - 1)) * JITTER.uniform(0.5, 1.0)
             if attempt > QUIET or not isinstance(fault, Throttled):
                 log.warning("%s; attempt %d failed, asking again in %.1f s", fault, attempt, pause)
             sleep(pause)
