@@ -32,6 +32,7 @@ from kimivl.processor.image import ImageProcessor
 from kimivl.processor.messages import ImagePart, Message, TextPart
 from kimivl.processor.processor import Processor
 from kimivl.processor.tokenizer import Tokenizer
+from tests.signals import let_ctrl_c_through
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
@@ -178,11 +179,6 @@ def test_weights_of_another_model_are_named(model_folder, tmp_path, capsys):
 
 
 # Ctrl-C at a real terminal ------------------------------------------------------------------------------------------------
-
-
-def let_ctrl_c_through() -> None:
-    """In the child: a shell ignores the signal for what it starts with `&`, and the tests' own children would inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:

@@ -7,7 +7,7 @@ from kimivl.bench.data_kill import _compare, kill_and_resume
 
 @pytest.mark.parametrize("packing", ["in_order", pytest.param("balanced", marks=pytest.mark.slow)])
 def test_killed_ranks_go_on_with_the_same_packs(tmp_path, packing):
-    counts = kill_and_resume(tmp_path, steps=36, settings={"packing": packing, "packs": 4})
+    counts = kill_and_resume(tmp_path, steps=36, settings={"packing": packing, "pack_tokens": 700, "context": 700})
     assert counts["kills"] == 5 and counts["packs"] >= 4 * 36
 
 

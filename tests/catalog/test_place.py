@@ -1,5 +1,6 @@
 """Places are URLs or paths; profiles are those of ~/.aws; a governed client keeps to its budget."""
 
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ from kimivl.catalog.pace import GovernedClient
 from kimivl.catalog.place import ONE_PART, Listed, folder_url, open_place, profile_environment
 from kimivl.data.store.client import Client
 from kimivl.data.store.errors import Throttled
+from kimivl.data.store.governor import Governor
 
 
 def test_a_path_and_a_url_name_the_same_folder(tmp_path, monkeypatch):
@@ -83,8 +85,10 @@ def test_a_store_that_wants_less_is_asked_less(tmp_path, monkeypatch):
         raise Throttled(url, "the store asks for fewer requests")
 
     monkeypatch.setattr(Client, "head", refuse)
-    client = GovernedClient(None, 100)
+    client, now = GovernedClient(None, 100), [0.0]
+    client._governor = Governor(100, math.inf, lambda: now[0])
     for _ in range(3):
         with pytest.raises(Throttled):
             client.head("s3://bucket/x")
-    assert client._governor.refused == 3
+    now[0] = 1.1
+    assert client._governor.share == 0.5

@@ -199,6 +199,14 @@ def test_a_damaged_sample_stops_the_run_or_is_left_out_as_asked_for(open_loader,
     assert again.state.digest == loader.state.digest
 
 
+def test_a_damaged_picture_of_an_augmented_source_is_told_with_its_sample(open_loader, corpus):
+    """Augmentation reads its header before anything else does."""
+    (corpus / "pictures" / "3.png").write_bytes(b"no picture")
+    settings = {"augment": {"pictures": {"margin": 0.5}}, "pack_patches": 300}
+    with pytest.raises(DamagedSample, match="sample pictures-3 of pictures: image .*3.png"):
+        walk(open_loader({"pictures": 1}, **settings), 20)
+
+
 def test_what_is_excluded_for_the_version_of_an_original_comes_back_with_another(open_loader, tmp_path):
     """These pictures are plain files and have no versions, so an exclusion that names one is about another original."""
     log = tmp_path / "data_log.jsonl"

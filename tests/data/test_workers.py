@@ -20,6 +20,7 @@ from kimivl.processor.messages import ImagePart
 from kimivl.processor.pictures import Pictures, Undecodable
 from kimivl.processor.stored import StoredBytes, StoredPicture
 from tests.data.stumbling import Dies, Fails, Hangs, Odd, Slow, Waits
+from tests.signals import let_ctrl_c_through
 
 IMAGES = ImageProcessor(patch_size=4)
 MOMENT = 60  # seconds in which everything here happens, on a machine of any load
@@ -198,8 +199,9 @@ def test_no_worker_outlives_its_parent_even_in_the_middle_of_a_picture(files, tm
     """One worker hangs, the other is idle. Ctrl-C in a terminal reaches the parent's group, which the workers are not in."""
     code = PARENT.format(path=sys.path, file=str(files[0]), mark=str(tmp_path / "mark"))
     parent = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=let_ctrl_c_through,
+    )  # fmt: skip
     assert parent.stdout is not None
     processes = [int(each) for each in parent.stdout.readline().split()]
     assert len(processes) == 2 and all(is_alive(process) for process in processes)

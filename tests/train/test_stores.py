@@ -58,7 +58,7 @@ def stages(make_stage):
 def trained(run):
     run.train()
     return [
-        {key: value for key, value in line.items() if not key.endswith("seconds")}
+        {key: value for key, value in line.items() if not key.endswith("seconds") and key != "store"}
         for line in read_metrics(run.folder / "stages" / "joint" / "metrics.jsonl")
     ]
 
@@ -74,6 +74,8 @@ def test_losses_digests_and_weights_are_those_of_the_same_pictures_as_files(make
     assert all(np.array_equal(tensor.numpy(), models[1][name].numpy()) for name, tensor in models[0].items())
     counts = stored.fetch.counts()
     assert 2 <= counts["gets"] <= 12 and counts["memory_hits"] > 12  # twelve pictures, of which each is fetched once
+    first = read_metrics(stored.folder / "stages" / "joint" / "metrics.jsonl")[0]
+    assert first["store"]["gets"] > 0 and first["store"]["throttled"] == 0
     assert stored.fingerprints.keys() == {"captions", "colors"}
 
 

@@ -68,9 +68,10 @@ def kill_and_resume(folder: Path, steps: int = 60, settings: Mapping[str, Any] |
 def _live(folder: Path, run: str, life: Life, settings: Mapping[str, Any]) -> None:
     """One life of the run: all its ranks, until they are done or killed."""
     (folder / run).mkdir(exist_ok=True)
-    spawn = multiprocessing.get_context("spawn")
-    together = spawn.Barrier(life.ranks)  # as the reduction of gradients keeps ranks together
-    processes = [spawn.Process(target=_rank, args=(folder, run, rank, life, settings, together)) for rank in range(life.ranks)]
+    forked = multiprocessing.get_context("forkserver")  # from a process that has imported everything once and runs nothing
+    forked.set_forkserver_preload([__name__])
+    together = forked.Barrier(life.ranks)  # as the reduction of gradients keeps ranks together
+    processes = [forked.Process(target=_rank, args=(folder, run, rank, life, settings, together)) for rank in range(life.ranks)]
     for process in processes:
         process.start()
     made, end = folder / run / "steps-0.jsonl", time.monotonic() + LIMIT

@@ -22,7 +22,7 @@ from kimivl.data.lengths import Length, lengths_of
 from kimivl.data.log import DataLog, Exclusion
 from kimivl.data.mixture import Mixture, weights_at
 from kimivl.data.packing import packing_of
-from kimivl.data.pieces import KEPT, Planned, Renderer, planned_pieces, versions
+from kimivl.data.pieces import KEPT, Planned, Renderer, naming, planned_pieces, versions
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source, key_of
 from kimivl.processor.processor import Processor
@@ -166,7 +166,8 @@ class Planner:
         if is_excluded(sample, now.excluded.get((name, sample.id))):
             return []
         length = None if name in self.stage.augment else self._length(name, row)  # augmented texts may change
-        changed = seen(sample, self.stage, name, self.seed, number // len(source))
+        with naming(name, sample):
+            changed = seen(sample, self.stage, name, self.seed, number // len(source))
         first, *others = planned_pieces(
             changed.sample, name, number, self.renderer, self.stage.context, now.limit, length
         )  # fmt: skip

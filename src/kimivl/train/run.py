@@ -26,7 +26,7 @@ from kimivl.data.augment.documents import check_available
 from kimivl.data.batch import PackedBatch
 from kimivl.data.loader import Damaged, Loader, held_out_packs
 from kimivl.data.log import DataLog
-from kimivl.data.manifest.manifest import digest_of, is_manifest
+from kimivl.data.manifest.manifest import digest_of, is_far, is_manifest
 from kimivl.data.source import Source, Sources, key_of, source_path
 from kimivl.data.store.node import NodeFetcher
 from kimivl.engine.engine import Engine
@@ -50,6 +50,8 @@ from kimivl.train.stages.task import Task
 from kimivl.train.stages.vit import vit_task
 from kimivl.train.trainer import Trainer
 from kimivl.train.vocabulary import prepare_processor
+
+STORE_EVERY = 20  # steps between lines of metrics with the counts of the fetch service
 
 
 class Run:
@@ -116,13 +118,15 @@ class Run:
             fetch=self.fetch, damaged=self.damaged,
         )  # fmt: skip
         held_out, every = self._held_out_text(stage, processor)
+        far = any(is_far(folder) for folder in self.manifests.values())
         with _progress_bar() as bar:
             line = bar.add_task(stage.name, total=stage.steps, note="")
 
             def watch(step: int, metrics: dict[str, Any]) -> dict[str, Any]:
                 bar.update(line, completed=step + 1, note=f"loss {metrics['loss']:.3f}")
                 due = held_out and (step % every == 0 or step + 1 == stage.steps)
-                return {"held_out_text_loss": mean_loss(task.model, held_out)} if due else {}
+                followed = {"held_out_text_loss": mean_loss(task.model, held_out)} if due else {}
+                return followed | ({"store": self.fetch.counts()} if far and step % STORE_EVERY == 0 else {})
 
             progress = Trainer(stage, task, loader, folder, watch).run()
         self._finish(stage, task.model, processor, {"steps": progress.step, "seconds": progress.seconds})

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kimivl.cli import main
+from tests.signals import let_ctrl_c_through
 
 SOURCE = Path(__file__).resolve().parents[3] / "src"
 
@@ -24,8 +25,9 @@ def start(tmp_path):
         command = [sys.executable, "-m", "kimivl.cli", "data", "view", *arguments, "--no-browser"]
         environment = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=let_ctrl_c_through,
+        )  # fmt: skip
         started.append(process)
         return process, process.stdout.readline().split()[0]
 

@@ -23,4 +23,4 @@ def test_sides_are_disjoint(size):
 
 def test_a_missing_photograph_is_named(monkeypatch):
     with pytest.raises(ValueError, match="skimage/data/nothing.png is not installed"):
-        photos._open("skimage/data/nothing.png")
+        photos.open_photo("skimage/data/nothing.png")

@@ -17,6 +17,7 @@ from kimivl.cli import main
 from kimivl.curate.records import chat, image, text
 from kimivl.curate.workshop import read_records
 from kimivl.data.source import Source
+from tests.signals import let_ctrl_c_through
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(kimivl.__file__).parents[1]), "OMP_NUM_THREADS": "1", "OPENAI_API_KEY": ""}
 
@@ -114,16 +115,11 @@ def test_other_settings_and_new_questions_are_tried_anew(chat_server, questions,
     assert main(command(questions, server, out, "--tries", "3", "--keep", "1")) == 0 and len(server.asked) == 21
 
 
-def heed_ctrl_c() -> None:
-    """A shell starts what runs in its background deaf to Ctrl-C, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_does_not_wait_for_the_endpoint(chat_server, questions, tmp_path):
     slow = chat_server(sage, seconds=lambda request: 30)
     arguments = [sys.executable, "-m", "kimivl.cli", *command(questions, slow, tmp_path / "out")]
     process = subprocess.Popen(
-        arguments, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+        arguments, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=let_ctrl_c_through
     )
     deadline = time.monotonic() + 60
     while not slow.asked and time.monotonic() < deadline:

@@ -6,8 +6,8 @@ What it is not: a warp: of augraphy's effects only those are used that leave eve
 `tests/data/augment/test_documents.py`). Effects that bend, shift or paint (Folding, InkShifter, ColorPaper, BleedThrough, stains)
 are left out, as are those that draw in compiled code, whose randomness has no seed (DirtyRollers). A fold's shade is our own.
 Facts: augraphy 8.2 draws from the global states of `random` and numpy. They are set, used and put back under a lock, so threads
-and processes make the same page; whoever draws from these states in another thread meanwhile would change it: nothing in this
-package does, each of its draws has a generator of its own.
+and processes make the same page. Whoever draws from these states in another thread meanwhile would change it: nothing that runs
+while a stage trains does, each draw of this package has a generator of its own.
 """
 
 import importlib

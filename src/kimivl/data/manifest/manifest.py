@@ -93,6 +93,11 @@ def digest_of(folder: Path) -> str:
     return str(_head(folder)["digest"])
 
 
+def is_far(folder: Path) -> bool:
+    """Whether the originals lie in a store, and not in files. Raises: as `Manifest`."""
+    return not str(_head(folder)["root"]).startswith("file:")
+
+
 def _head(folder: Path) -> dict[str, Any]:
     if not is_manifest(folder):
         raise ValueError(f"{folder} is no manifest: it lacks manifest.json; make one with `kimivl data index`")
