@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kimivl.bench import data_decode, data_memory, data_resume, data_store
+from kimivl.bench import data_decode, data_index, data_memory, data_resume, data_store
 from kimivl.bench.data_kill import kill_and_resume
 from kimivl.bench.data_mixture import mixture_change
 from kimivl.bench.data_packing import packing
@@ -92,11 +92,15 @@ def _memory(options: Options) -> Lines:
     yield data_memory.run()
 
 
+def _index(options: Options) -> Lines:
+    yield data_index.run()
+
+
 def _resume(options: Options) -> Lines:
     yield from data_resume.run()
 
 
 PARTS: dict[str, Callable[[Options], Lines]] = {
-    "kill": _kill, "mixture": _mixture, "resume": _resume, "packing": _packing, "store": _store, "memory": _memory,
-    "decode": _decode,
+    "kill": _kill, "mixture": _mixture, "resume": _resume, "index": _index, "packing": _packing, "store": _store,
+    "memory": _memory, "decode": _decode,
 }  # fmt: skip

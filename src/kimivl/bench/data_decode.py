@@ -1,7 +1,8 @@
 """`kimivl bench data`, decoding: our loader against webdataset and mosaicml-streaming, on the same JPEG and PNG files.
 
-Two measures for each format. "decode": one process, the files in the loader's own form → uint8 RGB arrays. "ready": the whole
-loader, each with the number of worker processes that suits it best → normalised patches in batches; ours renders and packs too.
+Two measures for each format. "decode": one process, files (ours) or shards (theirs) → uint8 RGB arrays. "ready": a whole loader
+over a manifest (ours) or shards (theirs), each with the number of worker processes that suits it best → normalised patches in
+batches; ours checks every picture's sha256, renders and packs too.
 Pictures are crops of the photographs inside scikit-image and scikit-learn, at sizes that are usual in image-text data, and lie in
 the page cache. The peers run in an environment of their own (`--peers`), because their dependencies clash with ours.
 """
@@ -23,9 +24,12 @@ from PIL import Image, __version__
 from kimivl.bench.data_peers import PEERS, steady
 from kimivl.bench.timing import Comparison, in_turns, where
 from kimivl.config.recipe import StageConfig
+from kimivl.config.store import StoreConfig
 from kimivl.curate.photo.photos import PHOTOS, open_photo
+from kimivl.data.index.build import index
 from kimivl.data.loader import Loader
 from kimivl.data.source import Source
+from kimivl.data.store.node import NodeFetcher
 from kimivl.processor.image import ImageProcessor, load_rgb
 from kimivl.processor.processor import Processor
 from kimivl.processor.tokenizer import Tokenizer
@@ -59,6 +63,7 @@ def run(peers: Path | None, images: int = 1000, rounds: int = 3) -> Iterator[dic
             root = Path(folder) / format
             files = write_pictures(root / "pictures", images, suffix)
             ask(ask="write", files=[str(path) for path in files], folder=str(root))
+            index(str(root / "pictures" / "train.jsonl"), root / "pictures" / "train.manifest")
             yield from _compared(format, root, images, rounds, ask, versions)
 
 
@@ -127,16 +132,17 @@ def _as_seconds(speed: Speed, workers: int) -> dict[str, float]:
 
 def our_speed(root: Path, images: int, patch_size: int | None, workers: int) -> float:
     """Pictures a second; with a patch size out of the loader, without decoded to uint8 [H, W, 3]."""
-    source = Source(root, "pictures")
     if patch_size is None:
-        arrays = (np.asarray(load_rgb(source[row].images[0].image)) for row in range(images))
+        files = sorted(path for path in (root / "pictures").iterdir() if path.suffix in (".jpg", ".png"))
+        arrays = (np.asarray(load_rgb(path)) for path in files[:images])
         return steady((1 for _ in arrays), images)
     # Enough steps for all pictures and for the packs that are decoded ahead of the last one.
     values = {"name": "bench", "kind": "joint", "steps": images, "context": 4096, "pack_tokens": PACK_TOKENS}
     values |= {"pack_patches": PACK_PATCHES, "mixture": [{"weights": {"pictures": 1}}]}
     stage = StageConfig.model_validate(values | {"schedule": [{"steps": images, "start": 0, "end": 1e-3}]})
     processor = Processor(Tokenizer({bytes([value]): value for value in range(256)}), ImageProcessor(patch_size))
-    loader = Loader(stage, {"pictures": source}, processor, 0, workers=workers)
+    fetch = NodeFetcher(StoreConfig())
+    loader = Loader(stage, {"pictures": Source(root, "pictures")}, processor, 0, workers=workers, fetch=fetch)
     try:
         return steady((len(pack.grids) for step in range(images) for pack in loader.packs(step)), images)
     finally:

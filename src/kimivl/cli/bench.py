@@ -24,7 +24,7 @@ def add_bench(commands: Any) -> None:
         "  kimivl bench data --peers peers\n  kimivl bench data kill store --json",
     )  # fmt: skip
     data.add_argument(
-        "words", nargs="*", metavar="PART", help="kill, mixture, resume, packing, store, memory, decode (default: all)"
+        "words", nargs="*", metavar="PART", help="kill, mixture, resume, index, packing, store, memory, decode (default: all)"
     )
     data.add_argument(
         "--recipe", default="recipes/nano/recipe.yaml", help="whose data are packed (default: recipes/nano/recipe.yaml)"
