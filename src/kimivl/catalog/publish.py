@@ -6,7 +6,7 @@ lost.
 What it is not: a copy of originals; they stay where the manifest says, and are looked for before anything is written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from kimivl import __version__
 from kimivl.catalog.card import card, licences
 from kimivl.catalog.croissant import croissant
-from kimivl.catalog.originals import check_originals, originals_of
+from kimivl.catalog.originals import Original, check_originals, originals_of
 from kimivl.catalog.place import Place, sha256, sha256_of_file
 from kimivl.catalog.statistics import Statistics, statistics
 from kimivl.catalog.versions import (
@@ -60,6 +60,7 @@ def publish(
     if last is not None and last.digest == head["digest"]:
         return last, False
     originals = originals_of(folder)
+    check_lasting(folder, originals)
     check_originals(originals, head["root"], catalog.place.client, lines)
     draft = _claim(catalog, _record(folder, head, name, note, how or {}, numbers))
     try:
@@ -76,6 +77,16 @@ def publish(
     version = finish(catalog.place, draft, numbers)
     advance(4)
     return version, True
+
+
+def check_lasting(folder: Path, originals: Sequence[Original]) -> None:
+    """Raises: ValueError for pictures that lie beside the manifest, where a version in another place would not find them."""
+    beside = [original.name for original in originals if original.name.startswith("./")]
+    if beside:
+        raise ValueError(
+            f"{len(beside)} pictures of {folder} were written out of tables and lie beside it ({beside[0]}, …): a version needs "
+            "originals in a lasting place. Copy them there, index rows that name them, and publish that manifest"
+        )
 
 
 def finish(place: Place, draft: Version, numbers: Statistics) -> Version:

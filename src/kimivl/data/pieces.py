@@ -5,7 +5,6 @@ its tokens.
 What it is not: which pieces make a pack (`packing.py`, `plan.py`), or their pictures (`loader.py`).
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from functools import cached_property
 from kimivl.data.augment.refusals import Refusal
 from kimivl.data.batch import PieceTokens
 from kimivl.data.lengths import Length, counted
+from kimivl.data.recent import Recent
 from kimivl.data.sample import Sample
 from kimivl.processor.image import Grid, ImageError
 from kimivl.processor.messages import ImagePart
@@ -21,7 +21,7 @@ from kimivl.processor.pictures import Pictures
 from kimivl.processor.processor import Outline, Processor
 from kimivl.processor.stored import CorruptObject, StoredPicture
 
-KEPT = 1024  # samples whose rendering is kept for a moment
+KEPT = 2_000_000  # tokens of samples whose rendering is kept for a moment, of ten bytes each
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Renderer:
 
     def __init__(self, processor: Processor):
         self.processor = processor
-        self._kept: OrderedDict[tuple[str, int, int | None], Outline] = OrderedDict()
+        self._kept: Recent[tuple[str, int, int | None], Outline] = Recent(KEPT, lambda outline: len(outline.ids))
 
     def length(self, walk: tuple[str, int], sample: Sample, limit: int | None) -> Length:
         """Counts a sample. Args: `walk`: its source, and its number there; `limit` as of `Planned`."""
@@ -143,12 +143,7 @@ class Renderer:
         return self._outline((piece.source, piece.number), piece.sample, piece.limit)
 
     def _outline(self, walk: tuple[str, int], sample: Sample, limit: int | None) -> Outline:
-        key = (*walk, limit)
-        if key not in self._kept:
-            self._kept[key] = outline(sample, self.processor, limit)
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return self._kept[key]
+        return self._kept.get((*walk, limit), lambda: outline(sample, self.processor, limit))
 
 
 def outline(sample: Sample, processor: Processor, limit: int | None = None) -> Outline:

@@ -10,7 +10,6 @@ while others behind them still fill this one.
 """
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +22,7 @@ from kimivl.data.log import DataLog, Exclusion
 from kimivl.data.mixture import Mixture, weights_at
 from kimivl.data.packing import packing_of
 from kimivl.data.pieces import KEPT, Planned, Renderer, naming, planned_pieces, versions
+from kimivl.data.recent import Recent
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source, key_of
 from kimivl.processor.processor import Processor
@@ -70,7 +70,7 @@ class Planner:
         self.renderer = Renderer(processor)
         self.state = PlanState()
         self._lengths: dict[str, np.ndarray | None] = {}
-        self._planned: OrderedDict[tuple[str, int, int | None, str], list[Planned]] = OrderedDict()
+        self._planned: Recent[tuple[str, int, int | None, str], list[Planned]] = Recent(KEPT, _tokens)
 
     def packs(self, step: int) -> list[list[Planned]]:
         """The packs of a step; steps come in order, from the one that `state` belongs to.
@@ -152,12 +152,7 @@ class Planner:
 
     def _pieces(self, name: str, number: int, now: Moment) -> list[Planned]:
         """The parts of a source's `number`-th sample; none if the log leaves it out."""
-        key = (name, number, now.limit, now.log)
-        if key not in self._planned:
-            self._planned[key] = self._made(name, number, now)
-            if len(self._planned) > KEPT:
-                self._planned.popitem(last=False)
-        return self._planned[key]
+        return self._planned.get((name, number, now.limit, now.log), lambda: self._made(name, number, now))
 
     def _made(self, name: str, number: int, now: Moment) -> list[Planned]:
         source = self._source(name)
@@ -206,6 +201,11 @@ def patch_limit(stage: StageConfig, progress: float) -> int | None:
 def is_excluded(sample: Sample, exclusion: Exclusion | None) -> bool:
     """Whether a sample is left out: its originals still have the versions that the exclusion is about."""
     return exclusion is not None and set(exclusion.versions) <= set(versions(sample.images))
+
+
+def _tokens(pieces: Sequence[Planned]) -> int:
+    """Of a sample in memory; one that is left out counts as one."""
+    return 1 + sum(piece.tokens for piece in pieces)
 
 
 def _digest(before: str, pack: Sequence[Planned]) -> str:
