@@ -4,30 +4,30 @@ import json
 
 import pytest
 
-from kimivl.data.log import DataLog, Entry, Exclusion
+from kimivl.data.log import DataLog, Entry, Exclusion, digest_of, exclusions_of, weights_of
 
 
 def test_what_was_appended_last_holds_from_its_step_on(tmp_path):
     log = DataLog(tmp_path / "stage" / "data_log.jsonl")
-    assert log.weights(0) is None and log.digest(100) == "" and log.exclusions(9) == {}
+    assert weights_of(log.until(0)) is None and digest_of(log.until(100)) == "" and exclusions_of(log.until(9)) == {}
     log.append(Entry(step=5, weights={"a": 3, "b": 1, "c": 0}))
     log.append(Entry(step=8, weights={"b": 2}))
     log.append(Entry(step=8, excluded=Exclusion(source="a", id="a-1", versions=("x",), reason="torn")))
-    assert [log.weights(step) for step in (4, 5, 7, 8, 99)] == [None, *[{"a": 0.75, "b": 0.25}] * 2, *[{"b": 1.0}] * 2]
-    assert log.exclusions(7) == {} and list(log.exclusions(8)) == [("a", "a-1")]
-    assert len({log.digest(step) for step in (4, 5, 6, 7, 8, 9)}) == 3
+    assert [weights_of(log.until(step)) for step in (4, 5, 7, 8, 99)] == [None, *[{"a": 0.75, "b": 0.25}] * 2, *[{"b": 1.0}] * 2]
+    assert exclusions_of(log.until(7)) == {} and list(exclusions_of(log.until(8))) == [("a", "a-1")]
+    assert len({digest_of(log.until(step)) for step in (4, 5, 6, 7, 8, 9)}) == 3
 
 
 def test_another_process_sees_what_was_appended_and_the_file_is_plain_json(tmp_path):
     path = tmp_path / "data_log.jsonl"
     writer, reader = DataLog(path), DataLog(path)
-    assert reader.weights(3) is None
+    assert weights_of(reader.until(3)) is None
     writer.append(Entry(step=3, weights={"ä": 1}))
-    assert reader.weights(3) == {"ä": 1.0} and reader.digest(3) == writer.digest(3)
+    assert weights_of(reader.until(3)) == {"ä": 1.0} and digest_of(reader.until(3)) == digest_of(writer.until(3))
     assert [json.loads(line) for line in path.read_text().splitlines()] == [{"step": 3, "weights": {"ä": 1.0}}]
     with path.open("a") as file:
         file.write('{"step": 4, "weights": {"b')  # still being written
-    assert reader.weights(9) == {"ä": 1.0}
+    assert weights_of(reader.until(9)) == {"ä": 1.0}
 
 
 @pytest.mark.parametrize(

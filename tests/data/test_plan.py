@@ -253,3 +253,12 @@ def test_texts_that_are_not_those_that_were_counted_are_an_error_that_names_the_
     walk = [source.nth(number, 0, "stage").id for number in range(4)]
     with pytest.raises(ValueError, match=f"sample {walk[3]} of short is rendered as other tokens than were counted: remove"):
         open_loader({"short": 1}).packs(0)
+
+
+@pytest.mark.parametrize("packing", ["in_order", "grouped", "balanced"])
+def test_what_waits_while_the_resolution_rises_never_keeps_the_plan_from_ending(open_loader, packing):
+    """Pieces that fitted together before do not any more, so more may wait than `look_ahead`."""
+    rising = [{"at": 0, "patches": 4}, {"at": 0.1, "patches": 36}]
+    loader = open_loader({"short": 1, "pictures": 3}, packing=packing, packs=2, look_ahead=0, pack_patches=40, resolution=rising)
+    packs = walk(loader, 30)
+    assert len(packs) == 60 and all(len(pack.patches_P) <= 40 for pack in packs)

@@ -80,7 +80,10 @@ def publish(
 
 
 def check_lasting(folder: Path, originals: Sequence[Original]) -> None:
-    """Raises: ValueError for pictures that lie beside the manifest, where a version in another place would not find them."""
+    """Raises: ValueError for originals outside of the root: what is not below it would be neither copied nor protected; and for
+    pictures that lie beside the manifest, where a version in another place would not find them."""
+    if foreign := [original.name for original in originals if "://" in original.name]:
+        raise ValueError(f"{folder} names originals outside of its root ({foreign[0]}, …): index each root by itself")
     beside = [original.name for original in originals if original.name.startswith("./")]
     if beside:
         raise ValueError(

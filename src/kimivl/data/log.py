@@ -8,10 +8,12 @@ What it is not: the recipe's own mixture, which holds until the first entry, or 
     {"step": 340, "excluded": {"source": "captions", "id": "captions-17", "versions": ["9b2c…"], "reason": "…"}}
 """
 
+import errno
 import hashlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -63,20 +65,6 @@ class DataLog:
         self._read()
         return [entry for entry in self._entries if entry.step <= step]
 
-    def weights(self, step: int) -> dict[str, float] | None:
-        """The shares that are in force at a step, adding up to 1; None if those of the recipe are."""
-        found = [entry.weights for entry in self.until(step) if entry.weights is not None]
-        return {name: weight / sum(found[-1].values()) for name, weight in found[-1].items() if weight > 0} if found else None
-
-    def exclusions(self, step: int) -> dict[tuple[str, str], Exclusion]:
-        """What is left out at a step, by source and id."""
-        return {(each.source, each.id): each for entry in self.until(step) if (each := entry.excluded)}
-
-    def digest(self, step: int) -> str:
-        """Of the entries that are in force at a step; empty without any."""
-        entries = [entry.model_dump_json() for entry in self.until(step)]
-        return hashlib.blake2b("\n".join(entries).encode(), digest_size=8).hexdigest() if entries else ""
-
     def append(self, entry: Entry) -> None:
         """Adds an entry, on disk before it returns. Raises: NotWritten naming the file."""
         if self.path is None:
@@ -86,7 +74,8 @@ class DataLog:
             line = json.dumps(entry.model_dump(exclude_none=True), ensure_ascii=False) + "\n"
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                os.write(descriptor, line.encode())
+                if os.write(descriptor, line.encode()) < len(line.encode()):  # what is there has no end, and does not count
+                    raise OSError(errno.ENOSPC, "only a part of the entry could be written")
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -98,6 +87,23 @@ class DataLog:
         whole = self.path.read_bytes().rpartition(b"\n")[0]  # a line without its end is still being written
         self._entries = [_entry(line, f"{self.path}:{number}") for number, line in enumerate(whole.splitlines(), 1) if line]
         self._size = size
+
+
+def weights_of(entries: Sequence[Entry]) -> dict[str, float] | None:
+    """The shares that hold behind these entries, adding up to 1; None if those of the recipe do."""
+    found = [entry.weights for entry in entries if entry.weights is not None]
+    return {name: weight / sum(found[-1].values()) for name, weight in found[-1].items() if weight > 0} if found else None
+
+
+def exclusions_of(entries: Sequence[Entry]) -> dict[tuple[str, str], Exclusion]:
+    """What these entries leave out, by source and id."""
+    return {(each.source, each.id): each for entry in entries if (each := entry.excluded)}
+
+
+def digest_of(entries: Sequence[Entry]) -> str:
+    """Tells entries from others; empty without any."""
+    lines = [entry.model_dump_json() for entry in entries]
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest() if lines else ""
 
 
 def _entry(line: bytes, where: str) -> Entry:

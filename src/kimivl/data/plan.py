@@ -18,7 +18,7 @@ import numpy as np
 from kimivl.config.recipe import StageConfig
 from kimivl.data.augment.sample import Augmented, augmented
 from kimivl.data.lengths import Length, lengths_of
-from kimivl.data.log import DataLog, Exclusion
+from kimivl.data.log import DataLog, Exclusion, digest_of, exclusions_of, weights_of
 from kimivl.data.mixture import Mixture, weights_at
 from kimivl.data.packing import packing_of
 from kimivl.data.pieces import KEPT, Planned, Renderer, naming, planned_pieces, versions
@@ -78,7 +78,6 @@ class Planner:
         Raises: ValueError naming a sample that fits no pack, a source without a sample that may be used, or a log that was
             changed behind what is planned.
         """
-        self._check_log(step)
         now = self._moment(step)
         packs: list[list[Planned]] = []
         while len(packs) < self.stage.packs:
@@ -89,16 +88,15 @@ class Planner:
         return packs
 
     def _moment(self, step: int) -> Moment:
-        progress = step / self.stage.steps
-        weights = self.log.weights(step) or weights_at(self.stage.mixture, progress)
-        return Moment(weights, patch_limit(self.stage, progress), self.log.exclusions(step), self.log.digest(step))
-
-    def _check_log(self, step: int) -> None:
-        if self.state.log != self.log.digest(step - 1):
+        entries = self.log.until(step)  # read once: another process may append meanwhile
+        if self.state.log != digest_of([entry for entry in entries if entry.step < step]):
             raise ValueError(
                 f"{self.log.path}: its entries for steps before {step} are not those that these steps were planned with; "
                 f"entries are only appended, for step {step} or later"
             )
+        progress = step / self.stage.steps
+        weights = weights_of(entries) or weights_at(self.stage.mixture, progress)
+        return Moment(weights, patch_limit(self.stage, progress), exclusions_of(entries), digest_of(entries))
 
     def _filled(self, now: Moment) -> list[list[Planned]]:
         """The next packs: one, or all of a step where they are filled together."""
@@ -106,12 +104,13 @@ class Planner:
         line: list[tuple[Place, Planned]] = []  # all that could be in these packs, in the order in which it was drawn
         for place in self.state.waiting:
             if pieces := self._pieces(*place[:2], now):
+                self._check_budget(pieces[place[2]])  # the resolution may have risen since it was drawn
                 line.append((place, pieces[place[2]]))
                 waiting += not packing.take(line[-1][1])
         while True:
             place, piece = self._next(now)
             if not packing.take(piece):
-                if waiting == self.stage.look_ahead:
+                if waiting >= self.stage.look_ahead:  # more wait where a rising resolution made them larger
                     break
                 waiting += 1
             line.append((place, piece))

@@ -79,7 +79,7 @@ def decode_one(pictures: Pictures, images: ImageProcessor, out: np.ndarray, fetc
 
 def _together(wanted: Sequence[Pictures], fetch: Fetch) -> Fetch:
     """Gets all that the samples need at once, so that neighbours in a store become one request."""
-    places = [picture.place for pictures in wanted for picture in pictures.stored]
+    places = list(dict.fromkeys(picture.place for pictures in wanted for picture in pictures.stored))  # frames share a video
     try:
         contents = dict(zip(places, fetch(places)))
     except CorruptObject:

@@ -35,8 +35,9 @@ def change_mixture(run: Path, stage: str, weights: Mapping[str, float], at: int 
 def exclude_sample(run: Path, stage: str, source: str, sample: str, reason: str, at: int | None = None) -> int:
     """From a step on, the stage leaves out a sample. Returns, args and raises: as of `change_mixture`."""
     _, config, step = _next_step(run, stage, at)
-    if source not in config.sources:
-        raise ValueError(f"stage {stage} has no source {source}; its sources are {', '.join(config.sources)}")
+    sources = dict.fromkeys([*config.sources, *_log(run, config).sources])
+    if source not in sources:
+        raise ValueError(f"stage {stage} has no source {source}; its sources are {', '.join(sources)}")
     return _append(run, config, Entry(step=step, excluded=Exclusion(source=source, id=sample, reason=reason)))
 
 
@@ -57,5 +58,9 @@ def _next_step(run: Path, name: str, at: int | None) -> tuple[RecipeConfig, Stag
 
 
 def _append(run: Path, stage: StageConfig, entry: Entry) -> int:
-    DataLog(run / "stages" / stage.name / "data_log.jsonl").append(entry)
+    _log(run, stage).append(entry)
     return entry.step
+
+
+def _log(run: Path, stage: StageConfig) -> DataLog:
+    return DataLog(run / "stages" / stage.name / "data_log.jsonl")

@@ -278,7 +278,8 @@ class Run:
     @property
     def manifests(self) -> dict[str, Path]:
         """The manifests of sources in a store, by source."""
-        names = dict.fromkeys(name for stage in self.recipe.stages for name in stage.sources)
+        stages = self.recipe.stages
+        names = dict.fromkeys(name for stage in stages for name in (*stage.sources, *self.data_log(stage).sources))
         folders = {name: self.recipe.data / name / "train.manifest" for name in names}
         return {name: folder for name, folder in folders.items() if is_manifest(folder)}
 
