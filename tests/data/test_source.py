@@ -99,3 +99,10 @@ def test_all_orders_are_about_equally_likely(write):
 def test_keys_are_the_same_on_every_machine():
     """BLAKE2b of the printed parts, as `printf "(0, 'order', 'a', 0)" | b2sum -l 128` shows it."""
     assert key_of(0, "order", "a", 0).to_bytes(16, "little").hex() == "7abbf74d2e1545629fb9dba14af5e40b"
+
+
+@pytest.mark.parametrize("piece", [1, 7, 64])
+def test_lines_are_found_wherever_a_large_file_is_cut(write, monkeypatch, piece):
+    monkeypatch.setattr("kimivl.data.source.PIECE", piece)
+    source = write("long", [{"content": f"text {number}"} for number in range(30)])
+    assert [source[row].content[0].text for row in range(30)] == [f"text {number}" for number in range(30)]

@@ -17,6 +17,8 @@ from kimivl.data.manifest.manifest import Manifest, is_manifest
 from kimivl.data.sample import Sample, read_record
 from kimivl.processor.stored import Fetch, FetchedPicture, StoredPicture
 
+PIECE = 64 << 20  # bytes of a JSONL file that are looked through at once
+
 
 class Source:
     """The samples of `<root>/<name>/<split>.manifest`, a manifest of originals in a store, or of `<root>/<name>/<split>.jsonl`.
@@ -99,7 +101,7 @@ class Lines:
         self.path = path
         self.identity = f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
         self._text = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
-        ends = np.flatnonzero(self._text == ord("\n"))
+        ends = _line_ends(self._text)
         self._starts = np.concatenate([[0], ends + 1])
         self._count = len(ends) + (len(self._text) > 0 and self._text[-1] != ord("\n"))
 
@@ -124,6 +126,12 @@ class Lines:
             raise IndexError(f"{self.path} has {self._count} records, there is no record {row}")
         end = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._text)
         return self._text[self._starts[row] : end].tobytes()
+
+
+def _line_ends(text: np.ndarray) -> np.ndarray:
+    """Where the lines end, a piece of the file at a time: a comparison takes as much memory as what it looks at."""
+    pieces = range(0, len(text), PIECE)
+    return np.concatenate([np.zeros(0, np.int64)] + [at + np.flatnonzero(text[at : at + PIECE] == ord("\n")) for at in pieces])
 
 
 def source_path(root: Path, name: str, split: str = "train") -> Path:

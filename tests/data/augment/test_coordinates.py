@@ -170,3 +170,15 @@ def test_places_are_named_where_they_would_be_moved_from(text):
 def test_where_moving_would_stop_naming_says_so():
     found, note = named("(1, 2), and 3, 4", "pixel", (20, 20))
     assert len(found) == 1 and "'3, 4' may be a place" in note
+
+
+@pytest.mark.parametrize(
+    "text", ["[-0.1, 0.2]", "(0.1, -0.2)", "click(x=-0.1, y=0.2)", "a box [0.1, 0.2, - .3, 0.4]", "at -0.1, 0.2"]
+)
+def test_a_negative_place_stops_the_warp_and_is_not_read_without_its_sign(text):
+    with pytest.raises(Unspeakable, match="negative"):
+        moved(text, "unit", mirror(SIZE))
+
+
+def test_a_dash_is_no_sign():
+    assert moved("two - 3 apples - at (0.25, 0.5)", "unit", mirror(SIZE)) == "two - 3 apples - at (0.75, 0.5)"

@@ -25,6 +25,7 @@ _BRACKETED = re.compile(rf"(?P<open>[\[(])\s*(?P<body>(?:{_NUMBER})(?:\s*[,;]?\s
 _RUN = re.compile(r"(?<![\w.])\d*\.\d+(?:[ ,]+\d*\.\d+)*(?![\w.]|\()")  # shares without brackets: "red circle .34 .56"
 _BARE = re.compile(r"(?<![\w.])\d+(?:\s*,\s*|\s+)\d+(?![\w.])")  # whole numbers side by side, without brackets
 _STRAY = re.compile(r"\b[xy]\d*[\"']?\s*[:=]\s*\.?\d")  # outside of a call
+_NEGATIVE = re.compile(r"(?:[\[(,;=]\s*|(?<=\s))-\s?\.?\d[\d.]*(?=\s*[,;\])])")  # beside others, or alone in brackets
 _OF_BOX = re.compile(r"box|rect|region|crop|zoom|select", re.IGNORECASE)
 _CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\((?P<body>[^()]*)\)")
 _NAMED = re.compile(rf"\b(?P<axis>[xy])(?P<which>\d*)\s*=\s*(?P<value>{_NUMBER})")
@@ -137,6 +138,9 @@ def _inside(numbers_N2: np.ndarray, kind: Kind, size: Size) -> np.ndarray:
 
 
 def _rewritten(text: str, point: Places, box: Places, into: Format | None) -> str:
+    if found := _NEGATIVE.search(text):
+        raise Unspeakable(f"{found[0]!r} is negative: places lie inside of the picture")
+
     def numbers(match: re.Match[str]) -> str:
         return _numbers(match[0], point, box, into)
 
@@ -160,8 +164,8 @@ def _rewritten(text: str, point: Places, box: Places, into: Format | None) -> st
     for pattern, write in ((_BRACKETED, numbers), (_RUN, run)):
         pieces = _apply(pattern, write, pieces)
     for piece, done in pieces:
-        if not done and (found := _BARE.search(piece) or _STRAY.search(piece)):
-            raise Unspeakable(f"{found[0]!r} may be a place: write places in brackets, or as x and y of a call")
+        if not done and (stray := _BARE.search(piece) or _STRAY.search(piece)):
+            raise Unspeakable(f"{stray[0]!r} may be a place: write places in brackets, or as x and y of a call")
     return "".join(piece for piece, _ in pieces)
 
 
