@@ -4,6 +4,7 @@ What it is: three small frozen records, and `Fetch`, how whoever decodes picture
 What it is not: a client (`data/store/`), the tables that name pictures (`data/manifest/`), or decoding (`image.py`).
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,23 @@ class CorruptObject(ValueError):
 
     def __str__(self) -> str:
         return f"{self.url}: {self.message}"
+
+
+MAX_INFLATED = 1 << 30  # bytes that a deflated member may become: a few megabytes can claim to be far more
+
+
+def inflated(data: bytes) -> bytes:
+    """Raw deflate data as they were before. Raises: ValueError for data that are none, end early, or become too large."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        result = stream.decompress(data, MAX_INFLATED + 1)
+    except zlib.error as error:
+        raise ValueError(f"no deflate data ({error})") from None
+    if len(result) > MAX_INFLATED:
+        raise ValueError(f"more than {MAX_INFLATED >> 20} MiB")
+    if not stream.eof:
+        raise ValueError("no deflate data (they end early)")
+    return result
 
 
 Fetch = Callable[[Sequence[StoredBytes]], list[bytes]]  # the bytes of each place, in order, inflated and verified

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from kimivl.data.convert.forms import Fault
 from kimivl.data.index.original import Member
 from kimivl.data.index.place import Listed, Place
+from kimivl.processor.stored import inflated
 
 LOCAL_HEADER = 30  # bytes before a member's name
 
@@ -43,8 +44,8 @@ def _member(file: BinaryIO, of: Listed, info: zipfile.ZipInfo) -> Member:
     stored = file.read(info.compress_size)
     deflated = info.compress_type == zipfile.ZIP_DEFLATED
     try:
-        data = zlib.decompress(stored, -zlib.MAX_WBITS) if deflated else stored
-    except zlib.error as error:
+        data = inflated(stored) if deflated else stored
+    except ValueError as error:
         raise Fault(f"{info.filename} is damaged ({error}): fetch the archive anew, or pack it again") from None
     if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
         raise Fault(f"{info.filename} is damaged, its checksum differs: fetch the archive anew, or pack it again")

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from kimivl.data.store.errors import INDEX_AGAIN, CorruptObject, Throttled, Time
 from kimivl.data.store.governor import Governor
 from kimivl.data.store.ranges import Run, runs
 from kimivl.data.store.retry import patiently
+from kimivl.processor import stored
 from kimivl.processor.stored import StoredBytes
 
 log = logging.getLogger(__name__)
@@ -227,17 +227,11 @@ def inflated(place: StoredBytes, data: bytes) -> bytes:
     """The bytes as they were before a zip archive compressed them. Raises: CorruptObject if they are no deflate data."""
     if not place.deflated:
         return data
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        result = stream.decompress(data) + stream.flush()
-    except zlib.error as error:
-        reason = str(error)
-    else:
-        if stream.eof:
-            return result
-        reason = "they end early"
-    where = f"bytes {place.start} to {_end(place)}"
-    raise CorruptObject(place.url, f"{where} are no deflate data, though they are as indexed ({reason}); {INDEX_AGAIN}")
+        return stored.inflated(data)
+    except ValueError as error:
+        where = f"bytes {place.start} to {_end(place)}"
+        raise CorruptObject(place.url, f"{where} are {error}, though they are as indexed; {INDEX_AGAIN}") from None
 
 
 def default_cache() -> Path:
