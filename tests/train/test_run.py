@@ -23,7 +23,7 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def test_a_finished_stage_is_a_model_directory_with_its_metrics(finished):
-    assert names(finished.folder) == {"recipe.json", "processor", "stages"}
+    assert names(finished.folder) == {"recipe.json", "data.json", "processor", "stages"}
     official = {"config.json", "model.safetensors", "tiktoken.model", "preprocessor_config.json"}
     for stage in finished.recipe.stages:
         folder = finished.stages_folder / stage.name
@@ -88,6 +88,7 @@ def test_only_the_stages_that_are_not_finished_are_trained(finished, tmp_path):
     assert {Path(path).relative_to(folder).parts[:2] for path in written} <= {
         (),
         ("recipe.json",),
+        ("data.json",),
         ("stages",),
         ("stages", "sft"),
     }
@@ -137,6 +138,18 @@ def test_a_run_refuses_data_that_were_built_anew(make_recipe, make_stage, tmp_pa
     Run(recipe, tmp_path / "run")  # the same build
     (root / "manifest.json").write_text(json.dumps({"fingerprints": {"words": "9c", "text": "2b"}}))
     with pytest.raises(ConfigError, match=r"data was built anew since .*run began: words\. Choose another --name"):
+        Run(recipe, tmp_path / "run")
+
+
+def test_a_run_refuses_a_file_of_samples_that_was_changed(make_recipe, make_stage, data, tmp_path):
+    """Another number of rows is another order: samples would repeat or be left out without a word."""
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    recipe = make_recipe(make_stage("text"), data=root)
+    Run(recipe, tmp_path / "run").train()
+    with (root / "text" / "train.jsonl").open("a") as file:
+        file.write('{"id": "new", "content": "one more"}\n')
+    with pytest.raises(ConfigError, match="was built anew since .*/run began: text"):
         Run(recipe, tmp_path / "run")
 
 

@@ -76,7 +76,7 @@ def test_losses_digests_and_weights_are_those_of_the_same_pictures_as_files(make
     assert 2 <= counts["gets"] <= 12 and counts["memory_hits"] > 12  # twelve pictures, of which each is fetched once
     first = read_metrics(stored.folder / "stages" / "joint" / "metrics.jsonl")[0]
     assert first["store"]["gets"] > 0 and first["store"]["throttled"] == 0
-    assert stored.fingerprints.keys() == {"captions", "colors"}
+    assert stored.fingerprints.keys() == {"text", "captions", "colors"}
 
 
 def test_an_archive_that_was_replaced_stops_the_run_and_says_so(make_recipe, stages, in_store, tmp_path):

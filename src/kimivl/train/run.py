@@ -11,6 +11,7 @@ result (`eval/`), or the command line.
     runs/NAME/stages/STAGE/model/, finished.json        when it is done; a `sample` stage has data in the place of a model
 """
 
+import hashlib
 import json
 import shutil
 import time
@@ -269,11 +270,15 @@ class Run:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Which build of each group of sources the data are, where they have a manifest of their build; and which manifest each
-        source in a store has."""
+        """Which build of each group of sources the data are, where they have a manifest of their build; else the contents of each
+        source's file. Which manifest each source in a store has."""
         built = self.recipe.data / "manifest.json"
-        fingerprints = dict(read_json(built)["fingerprints"]) if built.exists() else {}
-        return fingerprints | {name: digest_of(folder) for name, folder in self.manifests.items()}
+        manifests = {name: digest_of(folder) for name, folder in self.manifests.items()}
+        if built.exists():
+            return dict(read_json(built)["fingerprints"]) | manifests
+        names = dict.fromkeys(name for stage in self.recipe.stages for name in stage.sources if name not in manifests)
+        files = {name: self.recipe.data / name / "train.jsonl" for name in names}
+        return {name: _contents(path) for name, path in files.items() if path.exists()} | manifests
 
     @property
     def manifests(self) -> dict[str, Path]:
@@ -305,6 +310,11 @@ class Run:
 
 
 ADVICE = "Choose another --name, or delete the folder to start anew"
+
+
+def _contents(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
 def _first_difference(old: str, new: str) -> str:
