@@ -8,7 +8,7 @@ from kimivl.bench.data_kill import _compare, kill_and_resume
 @pytest.mark.parametrize("packing", ["in_order", pytest.param("balanced", marks=pytest.mark.slow)])
 def test_killed_ranks_go_on_with_the_same_packs(tmp_path, packing):
     counts = kill_and_resume(tmp_path, steps=36, settings={"packing": packing, "pack_tokens": 700, "context": 700})
-    assert counts["kills"] == 5 and counts["packs"] >= 4 * 36
+    assert counts["faults"] == [] and counts["kills"] == 5 and counts["packs"] >= 4 * 36
 
 
 def line(step, digest="a", **packs):
@@ -20,9 +20,9 @@ def line(step, digest="a", **packs):
     [
         ([line(0), line(1, "b")], "step 1: another digest"),
         ([line(0), line(1, **{"0": "x", "1": "z"})], "step 1: another pack"),
-        ([line(0), line(1, **{"0": "x"})], r"steps \[1\]: packs that no rank has read"),
+        ([line(0), line(1, **{"0": "x"})], "step 1: packs that no rank has read"),
     ],
 )
 def test_a_difference_is_seen(killed, fault):
-    with pytest.raises(AssertionError, match=fault):
-        _compare([line(0), line(1)], killed, 2)
+    [found] = _compare([line(0), line(1)], killed, 2)["faults"]
+    assert found.startswith(fault)

@@ -28,7 +28,7 @@ class Fullness:
 def packing(recipe: RecipeConfig, processor: Processor, look_ahead: int, steps: int) -> Iterator[Fullness]:
     """Every stage that trains on packs, over its first `steps` steps. Those that need a run's own data are left out."""
     for stage in recipe.stages:
-        if stage.trains and stage.kind not in ("rl", "dpo") and not set(stage.sources) & set(recipe.samplings):
+        if stage.reads_packs and not set(stage.sources) & set(recipe.samplings):
             yield _fullness(stage.model_copy(update={"look_ahead": look_ahead}), recipe.data, recipe.seed, processor, steps)
 
 

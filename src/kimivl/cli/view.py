@@ -44,12 +44,14 @@ def _view(args: argparse.Namespace) -> None:
     from kimivl.catalog.view.context import View
     from kimivl.catalog.view.shelf import Shelf
     from kimivl.config.store import StoreConfig
+    from kimivl.data.log import DataLog
     from kimivl.data.store.node import NodeFetcher
 
     processor = _processor(args.processor, recipe)
-    view = View(
-        Shelf(args.data), NodeFetcher(recipe.store if recipe else StoreConfig()), processor, stage, recipe.seed if recipe else 0
-    )
+    fetch = NodeFetcher(recipe.store if recipe else StoreConfig())
+    view = View(Shelf(args.data), fetch, processor, stage)
+    if recipe and stage:
+        view.seed, view.log = recipe.seed, DataLog(_run_folder(recipe) / "stages" / stage.name / "data_log.jsonl")
     with _server(view, args.port) as server:
         print(f"{server.address}   (Ctrl-C stops it)", flush=True)
         if not args.no_browser:
@@ -69,9 +71,14 @@ def _processor(folder: Path | None, recipe: "RecipeConfig | None") -> "Processor
     from kimivl.processor.processor import Processor
 
     if folder is None and recipe is not None:
-        usual = recipe.tokenizer_folder or Path("runs") / recipe.name / "processor"
+        usual = recipe.tokenizer_folder or _run_folder(recipe) / "processor"
         folder = usual if usual.is_dir() else None
     return Processor.from_pretrained(folder) if folder else None
+
+
+def _run_folder(recipe: "RecipeConfig") -> Path:
+    """Where `kimivl run` puts the recipe's run unless told otherwise."""
+    return Path("runs") / recipe.name
 
 
 def _server(view: Any, port: int | None) -> "ViewServer":

@@ -124,6 +124,11 @@ class StageConfig(Config):
         return self.kind not in ALLOWED
 
     @property
+    def reads_packs(self) -> bool:
+        """Whether the stage learns from packs of its mixture, and not from responses."""
+        return self.trains and self.kind not in ("rl", "dpo")
+
+    @property
     def speaks(self) -> bool:
         """Whether the stage makes a whole model."""
         return self.kind not in ("vit", "sample") and self.model == "kimi_vl"
@@ -151,7 +156,7 @@ class StageConfig(Config):
             raise ValueError(f"a stage of kind {self.kind!r} needs {', '.join(missing)}")
         fields = type(self).model_fields
         unused = [key for key in fields if not self.trains and key not in ALLOWED[self.kind] | {self.kind}]
-        unused += IDLE if self.kind in ("rl", "dpo") else ()
+        unused += IDLE if self.trains and not self.reads_packs else ()
         if idle := [key for key in unused if getattr(self, key) != fields[key].default]:
             raise ValueError(f"a stage of kind {self.kind!r} has no use for {', '.join(idle)}")
 

@@ -73,7 +73,7 @@ class Loader:
     ):  # fmt: skip
         if not 0 <= rank < ranks or workers < 0:
             raise ValueError(f"a loader is one of its ranks and has 0 or more workers: rank {rank} of {ranks}, {workers}")
-        self.stage, self.processor, self.rank, self.ranks, self.workers = stage, processor, rank, ranks, workers
+        self.stage, self.rank, self.ranks, self.workers = stage, rank, ranks, workers
         self.log, self.fetch, self.damaged = log or DataLog(), fetch, damaged
         self.planner = Planner(stage, sources, processor, seed, self.log)
         self._state, self.refused = PlanState(), dict[str, int]()

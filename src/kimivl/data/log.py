@@ -23,7 +23,7 @@ from kimivl.model.atomic import writing
 
 
 class Exclusion(Config):
-    """A sample that is left out, as long as its originals have these versions: a mended one has another and comes back."""
+    """A sample that is left out, as long as its originals have these versions."""
 
     source: str
     id: str

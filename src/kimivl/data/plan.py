@@ -78,7 +78,7 @@ class Planner:
         Raises: ValueError naming a sample that fits no pack, a source without a sample that may be used, or a log that was
             changed behind what is planned.
         """
-        now = self._moment(step)
+        now = self.moment(step)
         packs: list[list[Planned]] = []
         while len(packs) < self.stage.packs:
             packs += self._filled(now)
@@ -87,7 +87,8 @@ class Planner:
         self.state.log = now.log
         return packs
 
-    def _moment(self, step: int) -> Moment:
+    def moment(self, step: int) -> Moment:
+        """What holds at the step that comes next. Raises: ValueError for a log that was changed behind what is planned."""
         entries = self.log.until(step)  # read once: another process may append meanwhile
         if self.state.log != digest_of([entry for entry in entries if entry.step < step]):
             raise ValueError(

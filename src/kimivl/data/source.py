@@ -6,7 +6,6 @@ What it is not: mixing sources (`mixture.py`).
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +14,8 @@ import numpy as np
 
 from kimivl.data.manifest.manifest import Manifest, is_manifest
 from kimivl.data.sample import Sample, read_record
-from kimivl.processor.stored import Fetch, FetchedPicture, StoredPicture
+from kimivl.processor.pictures import at_hand
+from kimivl.processor.stored import Fetch
 
 PIECE = 64 << 20  # bytes of a JSONL file that are looked through at once
 
@@ -46,13 +46,7 @@ class Source:
     def at_hand(self, row: int) -> Sample:
         """The record of a row, with the bytes of its pictures where they lie in a store. Raises: what `fetch` raises."""
         sample = self[row]
-        stored = [part.image for part in sample.images if isinstance(part.image, StoredPicture)]
-        if not stored or self._fetch is None:
-            return sample
-        fetched = map(FetchedPicture, stored, self._fetch([picture.place for picture in stored]))
-        return sample.with_images(
-            [replace(part, image=next(fetched)) if isinstance(part.image, StoredPicture) else part for part in sample.images]
-        )
+        return sample.with_images(at_hand(sample.images, self._fetch))
 
     def raw(self, row: int) -> str:
         """The record of a row as it stands in its file, whether or not it can be read. Raises: IndexError."""

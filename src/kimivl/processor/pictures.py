@@ -27,11 +27,6 @@ class Pictures:
         """P, of all pictures."""
         return sum(rows * columns for rows, columns in self.grids)
 
-    @property
-    def stored(self) -> list[StoredPicture]:
-        """Those that lie in a store."""
-        return [part.image for part in self.parts if isinstance(part.image, StoredPicture)]
-
 
 class Undecodable(Exception):
     """The pictures of sample number `index` cannot be used, whatever is tried again; `cause` says why."""
@@ -67,8 +62,8 @@ def decode(
 def decode_one(pictures: Pictures, images: ImageProcessor, out: np.ndarray, fetch: Fetch | None = None) -> None:
     """The patches of one sample's pictures; arguments as of `decode`. Raises: ImageError naming a picture, and as `decode`."""
     start = 0
-    for part, (rows, columns) in zip(_at_hand(pictures, fetch), pictures.grids):
-        pixels_HWC, grid = images.pixels(_changed(part), pictures.limit)
+    for part, (rows, columns) in zip(at_hand(pictures.parts, fetch), pictures.grids):
+        pixels_HWC, grid = images.pixels(as_changed(part), pictures.limit)
         if grid != (rows, columns):
             raise ImageError(
                 f"{image_name(part.image)}: {grid} patches where its header told {(rows, columns)}; was it replaced?"
@@ -79,7 +74,9 @@ def decode_one(pictures: Pictures, images: ImageProcessor, out: np.ndarray, fetc
 
 def _together(wanted: Sequence[Pictures], fetch: Fetch) -> Fetch:
     """Gets all that the samples need at once, so that neighbours in a store become one request."""
-    places = list(dict.fromkeys(picture.place for pictures in wanted for picture in pictures.stored))  # frames share a video
+    places = list(
+        dict.fromkeys(picture.place for pictures in wanted for picture in _stored(pictures.parts))
+    )  # frames share a video
     try:
         contents = dict(zip(places, fetch(places)))
     except CorruptObject:
@@ -87,16 +84,22 @@ def _together(wanted: Sequence[Pictures], fetch: Fetch) -> Fetch:
     return lambda of_sample: [contents[place] for place in of_sample]
 
 
-def _at_hand(pictures: Pictures, fetch: Fetch | None) -> list[ImagePart]:
-    """The parts with what lies in a store fetched."""
-    if not pictures.stored or fetch is None:
-        return list(pictures.parts)
-    fetched = iter(fetch([picture.place for picture in pictures.stored]))
+def at_hand(parts: Sequence[ImagePart], fetch: Fetch | None) -> list[ImagePart]:
+    """The parts with what lies in a store fetched; without `fetch` as they are. Raises: what `fetch` raises."""
+    stored = _stored(parts)
+    if not stored or fetch is None:
+        return list(parts)
+    fetched = iter(fetch([picture.place for picture in stored]))
     return [
         replace(part, image=FetchedPicture(part.image, next(fetched))) if isinstance(part.image, StoredPicture) else part
-        for part in pictures.parts
+        for part in parts
     ]
 
 
-def _changed(part: ImagePart) -> ImageSource:
+def _stored(parts: Sequence[ImagePart]) -> list[StoredPicture]:
+    return [part.image for part in parts if isinstance(part.image, StoredPicture)]
+
+
+def as_changed(part: ImagePart) -> ImageSource:
+    """A part's picture, decoded if it is changed. Raises: ImageError."""
     return part.image if part.change is None else part.change.picture(load_rgb(part.image))

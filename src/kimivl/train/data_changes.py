@@ -44,7 +44,7 @@ def exclude_sample(run: Path, stage: str, source: str, sample: str, reason: str,
 def _next_step(run: Path, name: str, at: int | None) -> tuple[RecipeConfig, StageConfig, int]:
     recipe = parse(RecipeConfig, read_json(run / "recipe.json"), str(run / "recipe.json"))
     stage, folder = recipe.stage(name), run / "stages" / name
-    if not stage.trains or stage.kind in ("rl", "dpo"):
+    if not stage.reads_packs:
         raise ValueError(f"stage {name} is of kind {stage.kind!r}, which has no mixture of packs")
     if (folder / "finished.json").exists():
         raise ValueError(f"stage {name} of {run} is finished; what it learned from does not change any more")

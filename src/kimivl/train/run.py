@@ -16,6 +16,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ class Run:
         )  # fmt: skip
         held_out, every = self._held_out_text(stage, processor)
         far = any(is_far(folder) for folder in self.manifests.values())
-        with _progress_bar() as bar:
+        with closing(loader), _progress_bar() as bar:
             line = bar.add_task(stage.name, total=stage.steps, note="")
 
             def watch(step: int, metrics: dict[str, Any]) -> dict[str, Any]:

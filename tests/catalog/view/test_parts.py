@@ -21,7 +21,9 @@ from kimivl.catalog.view.server import answer
 from kimivl.catalog.view.shelf import Shelf
 from kimivl.catalog.view.tokens import chips_of
 from kimivl.config.store import StoreConfig
+from kimivl.data.log import DataLog, Entry
 from kimivl.data.manifest.schema import write_manifest
+from kimivl.data.plan import Planner
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source
 from kimivl.data.store.node import NodeFetcher
@@ -208,6 +210,20 @@ def test_bytes_that_changed_are_not_shown(stored):
     (stored / "all.tar").write_bytes(data)
     reply = answer(View(Shelf(stored / "data"), NodeFetcher(StoreConfig())), "/picture/0/7/0")
     assert reply.status == 422 and b"not those that were indexed" in reply.body
+
+
+def test_packs_are_those_of_a_run_whose_mixture_was_changed_also_while_the_page_is_open(view, stage, processor, tmp_path):
+    log = DataLog(tmp_path / "data_log.jsonl")
+    sources = {name: Source(view.shelf.root, name) for name in stage.sources}
+    packing = Packing(stage, sources, processor, 3, DataLog(log.path))
+    plain = packing.step(4, 60)
+    one = next(iter(stage.sources))
+    log.append(Entry(step=2, weights={one: 1}))
+    changed = packing.step(4, 60)
+    trainer = Planner(stage, sources, processor, 3, log)
+    for number in range(5):
+        trainer.packs(number)
+    assert changed.digest == trainer.state.digest != plain.digest and changed.weights == {one: 1.0}
 
 
 def new_packing(view, stage, processor) -> Packing:

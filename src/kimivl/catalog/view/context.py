@@ -11,11 +11,10 @@ from kimivl.catalog.view.figures import Figures, figures_of
 from kimivl.catalog.view.packing import Packing
 from kimivl.catalog.view.shelf import Entry, Shelf
 from kimivl.config.recipe import StageConfig
-from kimivl.data.source import Source
+from kimivl.data.log import DataLog
+from kimivl.data.source import Source, Sources
 from kimivl.processor.processor import Processor
 from kimivl.processor.stored import Fetch
-
-UNPACKED = ("rl", "average", "sample", "dpo")  # kinds of stages that do not read packs
 
 
 class NotThere(LookupError):
@@ -24,13 +23,16 @@ class NotThere(LookupError):
 
 @dataclass
 class View:
-    """`stage`, `seed`: of the recipe, if one is given; packs need it and a processor. `fetch`: gets bytes out of stores."""
+    """`stage`, `seed`: of the recipe, if one is given; packs need it and a processor. `fetch`: gets bytes out of stores. `log`:
+    what a run of the stage has changed about its data.
+    """
 
     shelf: Shelf
     fetch: Fetch
     processor: Processor | None = None
     stage: StageConfig | None = None
     seed: int = 0
+    log: DataLog = field(default_factory=DataLog)
     _figures: dict[int, Figures] = field(default_factory=dict)
     _packing: Packing | None = None
     _lock: Lock = field(default_factory=Lock)
@@ -59,16 +61,19 @@ class View:
             raise NotThere(
                 "packs need a recipe, a stage and a processor: kimivl data view DATA --recipe … --stage … --processor …"
             )
-        if self.stage.kind in UNPACKED:
+        if not self.stage.reads_packs:
             raise NotThere(f"the stage {self.stage.name} is of kind {self.stage.kind}, which does not train on packs of samples")
         with self._lock:
             if self._packing is None:
-                self._packing = Packing(self.stage, self._sources(self.stage), self.processor, self.seed)
+                self._packing = Packing(self.stage, self._sources(self.stage), self.processor, self.seed, self.log)
             return self._packing
 
-    def _sources(self, stage: StageConfig) -> dict[str, Source]:
-        entries = {name: self.shelf.find(name) for name in stage.sources}
-        return {name: self.shelf.source(entry) if entry else Source(self.shelf.root, name) for name, entry in entries.items()}
+    def _sources(self, stage: StageConfig) -> Sources:
+        def opened(name: str) -> Source:
+            entry = self.shelf.find(name)
+            return self.shelf.source(entry) if entry else Source(self.shelf.root, name)
+
+        return Sources(opened, stage.sources)
 
 
 def source_address(entry: Entry, start: int = 0, query: str = "") -> str:

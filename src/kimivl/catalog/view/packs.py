@@ -7,7 +7,6 @@ from kimivl.catalog.view.markup import Inside, Markup, tag
 from kimivl.catalog.view.packing import Segment, Step
 from kimivl.catalog.view.page import facts, fault, page, panel, steps
 from kimivl.config.recipe import StageConfig
-from kimivl.data.mixture import weights_at
 from kimivl.data.plan import patch_limit
 
 SECONDS = 2.0  # of planning, before the page tells how far it is
@@ -122,7 +121,7 @@ def _legend(stage: StageConfig, step: Step, hues: dict[str, str]) -> Markup:
     tokens = Counter[str]()
     for segment in (one for pack in step.packs for one in pack):
         tokens[segment.source] += segment.tokens
-    wanted = weights_at(stage.mixture, step.number / stage.steps)
+    wanted = step.weights
     total = sum(tokens.values())
     items = [
         tag("li", tag("i", class_=f"swatch {hues[name]}"), f"{name} ",

@@ -6,13 +6,13 @@ What it is not: the decoding itself (`processor/image.py`), or a client of objec
 """
 
 import io
-from dataclasses import replace
 
 from PIL import Image
 
 from kimivl.processor.image import load_rgb, upright_size
 from kimivl.processor.messages import ImagePart
-from kimivl.processor.stored import Fetch, FetchedPicture, StoredPicture
+from kimivl.processor.pictures import as_changed, at_hand
+from kimivl.processor.stored import Fetch
 
 LOSSLESS = 512 * 512  # pixels up to which a picture is written as PNG
 
@@ -28,11 +28,8 @@ def drawn(part: ImagePart, side: int, fetch: Fetch) -> tuple[bytes, str]:
 
     Raises: ImageError or what `fetch` raises, naming the picture.
     """
-    if isinstance(part.image, StoredPicture):
-        part = replace(part, image=FetchedPicture(part.image, fetch([part.image.place])[0]))
-    picture = load_rgb(part.image)
-    if part.change:
-        picture = part.change.picture(picture)
+    [part] = at_hand([part], fetch)
+    picture = load_rgb(as_changed(part))
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     small = picture.width * picture.height <= LOSSLESS
     file = io.BytesIO()
