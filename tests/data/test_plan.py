@@ -165,6 +165,19 @@ def test_a_change_that_comes_too_late_is_refused(open_loader, tmp_path):
         loader.packs(10)
 
 
+def test_a_change_to_a_step_that_is_planned_ahead_holds_as_if_it_had_always_been_there(open_loader, tmp_path):
+    """Two workers have four more steps planned; those that were handed out stay, the others are planned anew."""
+    log, known = tmp_path / "data_log.jsonl", tmp_path / "known.jsonl"
+    DataLog(known).append(Entry(step=11, weights={"long": 1}))
+    expected = drawn(walk(open_loader(ALL, known), 20))
+    ahead = open_loader(ALL, log, workers=2)
+    found = walk(ahead, 10)
+    DataLog(log).append(Entry(step=11, weights={"long": 1}))
+    found += [pack for step in range(10, 20) for pack in ahead.packs(step)]
+    ahead.close()
+    assert drawn(found) == expected
+
+
 def test_a_change_to_a_source_that_is_not_there_names_those_that_are(open_loader, tmp_path):
     log = tmp_path / "data_log.jsonl"
     loader = open_loader(ALL, log)

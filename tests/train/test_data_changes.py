@@ -91,6 +91,10 @@ def test_a_sample_is_left_out_and_the_log_says_why(stopped, capsys):
         (["mix", "sft", "captions=1"], "no stage named 'sft'"),
         (["mix", "joint", "captions=1", "--at", "40"], "40 steps, so step 40 cannot"),
         (["exclude", "joint", "colors", "colors-1"], "stage joint has no source colors; its sources are text, captions"),
+        (
+            ["exclude", "joint", "captions", "caption-1"],
+            "source captions has no sample caption-1; `kimivl data view .*/train.jsonl`",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(stopped, capsys, words, error):

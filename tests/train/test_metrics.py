@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kimivl.train.metrics import MetricsFile, read_metrics
+from kimivl.train.metrics import MetricsFile, read_metrics, steps_made
 
 
 def write_steps(path, first: int, steps: range) -> None:
@@ -28,10 +28,28 @@ def test_a_resumed_run_repeats_and_loses_no_step(tmp_path, resumed_at):
     write_steps(path, 0, range(5))
     again = MetricsFile(path, resumed_at)
     again.close()
-    assert list(again.dropped) == list(range(resumed_at, 5)) and all(line["step"] == step for step, line in again.dropped.items())
+    assert list(again.interrupted) == list(range(resumed_at, 5))
+    assert all(line["step"] == step for step, line in again.interrupted.items())
     write_steps(path, resumed_at, range(resumed_at, 8))
     assert [line["step"] for line in read_metrics(path)] == list(range(8))
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_lines_of_interrupted_steps_are_known_until_their_steps_are_made_again_however_often_that_is_interrupted(tmp_path):
+    """Steps 0 … 6 are made, the checkpoint is at 2; then one process ends at once, one in step 3, one at its checkpoint at 4."""
+    path = tmp_path / "metrics.jsonl"
+    write_steps(path, 0, range(7))
+    lines = read_metrics(path)
+    for first, made in ((2, 2), (2, 4), (4, 4)):
+        file = MetricsFile(path, first)
+        assert file.interrupted == {step: lines[step] for step in range(first, 7)}
+        assert steps_made(path) == 7
+        for step in range(first, made):
+            file.write({"step": step, "loss": "made again"})
+        file.close()
+        assert [line["step"] for line in read_metrics(path)] == list(range(max(first, made)))
+    write_steps(path, 4, range(4, 7))
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"] and steps_made(path) == 7
 
 
 @pytest.mark.parametrize("half", ['{"st', '{"step": 2, "loss": 0.3333333333333333}'])

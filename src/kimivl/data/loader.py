@@ -118,6 +118,8 @@ class Loader:
     def _packs(self, step: int) -> list[PackedBatch]:
         if self._planned and self._planned[0].number != step:
             raise ValueError(f"step {self._planned[0].number} comes next, step {step} was asked for: set the state of that step")
+        if self._planned and not self.planner.agrees(self._planned[-1].number + 1):
+            self.state = self._state  # an entry has come for a step that is planned and not handed out: plan anew from here
         first = self._planned[-1].number + 1 if self._planned else step
         last = max(step, min(step + self._ahead, self.stage.steps - 1))
         for number in range(first, last + 1):

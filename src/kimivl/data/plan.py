@@ -18,7 +18,7 @@ import numpy as np
 from kimivl.config.recipe import StageConfig
 from kimivl.data.augment.sample import Augmented, augmented
 from kimivl.data.lengths import Length, lengths_of
-from kimivl.data.log import DataLog, Exclusion, digest_of, exclusions_of, weights_of
+from kimivl.data.log import DataLog, Entry, Exclusion, digest_of, exclusions_of, weights_of
 from kimivl.data.mixture import Mixture, weights_at
 from kimivl.data.packing import packing_of
 from kimivl.data.pieces import KEPT, Planned, Renderer, naming, planned_pieces, versions
@@ -90,7 +90,7 @@ class Planner:
     def moment(self, step: int) -> Moment:
         """What holds at the step that comes next. Raises: ValueError for a log that was changed behind what is planned."""
         entries = self.log.until(step)  # read once: another process may append meanwhile
-        if self.state.log != digest_of([entry for entry in entries if entry.step < step]):
+        if self.state.log != _digest_before(step, entries):
             raise ValueError(
                 f"{self.log.path}: its entries for steps before {step} are not those that these steps were planned with; "
                 f"entries are only appended, for step {step} or later"
@@ -98,6 +98,10 @@ class Planner:
         progress = step / self.stage.steps
         weights = weights_of(entries) or weights_at(self.stage.mixture, progress)
         return Moment(weights, patch_limit(self.stage, progress), exclusions_of(entries), digest_of(entries))
+
+    def agrees(self, step: int) -> bool:
+        """Whether all steps before this one, which comes next, were planned with the entries that the log has for them now."""
+        return self.state.log == _digest_before(step, self.log.until(step))
 
     def _filled(self, now: Moment) -> list[list[Planned]]:
         """The next packs: one, or all of a step where they are filled together."""
@@ -201,6 +205,10 @@ def patch_limit(stage: StageConfig, progress: float) -> int | None:
 def is_excluded(sample: Sample, exclusion: Exclusion | None) -> bool:
     """Whether a sample is left out: its originals still have the versions that the exclusion is about."""
     return exclusion is not None and set(exclusion.versions) <= set(versions(sample.images))
+
+
+def _digest_before(step: int, entries: Sequence[Entry]) -> str:
+    return digest_of([entry for entry in entries if entry.step < step])
 
 
 def _tokens(pieces: Sequence[Planned]) -> int:

@@ -10,10 +10,10 @@ from pathlib import Path
 from kimivl.config.base import parse, read_json
 from kimivl.config.recipe import RecipeConfig, StageConfig
 from kimivl.data.log import DataLog, Entry, Exclusion
-from kimivl.data.source import source_path
-from kimivl.train.metrics import read_metrics
+from kimivl.data.source import Source, source_path
+from kimivl.train.metrics import steps_made
 
-MARGIN = 20  # steps behind the last one in the metrics: more than any run plans ahead
+MARGIN = 20  # steps behind the last one in the metrics: a run makes fewer until the entry is on disk
 
 
 def change_mixture(run: Path, stage: str, weights: Mapping[str, float], at: int | None = None) -> int:
@@ -34,10 +34,13 @@ def change_mixture(run: Path, stage: str, weights: Mapping[str, float], at: int 
 
 def exclude_sample(run: Path, stage: str, source: str, sample: str, reason: str, at: int | None = None) -> int:
     """From a step on, the stage leaves out a sample. Returns, args and raises: as of `change_mixture`."""
-    _, config, step = _next_step(run, stage, at)
+    recipe, config, step = _next_step(run, stage, at)
     sources = dict.fromkeys([*config.sources, *_log(run, config).sources])
     if source not in sources:
         raise ValueError(f"stage {stage} has no source {source}; its sources are {', '.join(sources)}")
+    records = Source(run / "stages" if source in recipe.samplings else recipe.data, source)
+    if not any(records[row].id == sample for row in range(len(records))):
+        raise ValueError(f"source {source} has no sample {sample}; `kimivl data view {records.path}` shows its ids")
     return _append(run, config, Entry(step=step, excluded=Exclusion(source=source, id=sample, reason=reason)))
 
 
@@ -48,9 +51,7 @@ def _next_step(run: Path, name: str, at: int | None) -> tuple[RecipeConfig, Stag
         raise ValueError(f"stage {name} is of kind {stage.kind!r}, which has no mixture of packs")
     if (folder / "finished.json").exists():
         raise ValueError(f"stage {name} of {run} is finished; what it learned from does not change any more")
-    metrics = folder / "metrics.jsonl"
-    lines = read_metrics(metrics) if metrics.exists() else []
-    made = int(lines[-1]["step"]) + 1 if lines else 0
+    made = steps_made(folder / "metrics.jsonl")
     step = (made + MARGIN if made else 0) if at is None else at
     if not made <= step < stage.steps:
         raise ValueError(f"stage {name} has made {made} of its {stage.steps} steps, so step {step} cannot be changed")

@@ -78,12 +78,9 @@ def train(trainer: Steps) -> Progress:
 
 def _check_same_data(file: MetricsFile, now: Mapping[str, Any], stage: StageConfig) -> None:
     """A step that is made again must have read the same as before the interruption."""
-    before = file.dropped.get(now["step"], {})
-    digests = before.get("data_digest"), now.get("data_digest")
-    if None in digests or digests[0] == digests[1]:
-        return
-    file.write(before)  # the next try must see it too
-    raise CheckpointError(
-        f"stage {stage.name}, step {now['step']}: it reads other data than before the run was interrupted, so a source has "
-        "changed since; restore it, or choose another --name"
-    )
+    digests = file.interrupted.get(now["step"], {}).get("data_digest"), now.get("data_digest")
+    if None not in digests and digests[0] != digests[1]:
+        raise CheckpointError(
+            f"stage {stage.name}, step {now['step']}: it reads other data than before the run was interrupted, so a source has "
+            "changed since; restore it, or choose another --name"
+        )

@@ -6,7 +6,7 @@ result (`eval/`), or the command line.
     runs/NAME/recipe.json               the recipe as it ran
     runs/NAME/data.json                 which build of the data it reads, where the data have a manifest
     runs/NAME/processor/                tokenizer and image settings
-    runs/NAME/stages/STAGE/metrics.jsonl, checkpoint/   while it trains
+    runs/NAME/stages/STAGE/metrics.jsonl, checkpoint/   while it trains (and metrics.interrupted.jsonl, as of `metrics.py`)
     runs/NAME/stages/STAGE/data_log.jsonl               what was changed about its data meanwhile
     runs/NAME/stages/STAGE/model/, finished.json        when it is done; a `sample` stage has data in the place of a model
 """
