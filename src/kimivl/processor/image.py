@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from kimivl.processor.messages import ImagePart
+from kimivl.processor.png import is_plain_png, png_pixels
 from kimivl.processor.stored import FetchedPicture, StoredPicture
 
 MAX_PIXELS = 89_478_485  # a small file can claim a huge picture; the size in its header is checked before decoding
@@ -165,11 +166,20 @@ def _check_header(image: Image.Image, name: str) -> None:
 
 def _decoded(image: Image.Image, name: str) -> Image.Image:
     _check_header(image, name)
-    guarded(image.load, name)
-    return guarded(lambda: _to_rgb(_upright(image), name), name)
+    return guarded(lambda: _to_rgb(_plain_pixels(image) or _upright(image), name), name)
+
+
+def _plain_pixels(image: Image.Image) -> Image.Image | None:
+    """Of an upright PNG that need not be decoded by Pillow."""
+    if not is_plain_png(image) or image.fp is None:
+        return None
+    image.fp.seek(0)
+    data = image.fp.read()
+    return png_pixels(data) if _orientation(image, BytesIO(data)) == 1 else None
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    image.load()
     return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
 
 
