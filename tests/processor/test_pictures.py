@@ -1,6 +1,6 @@
 """Pictures of many samples, decoded into one array."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,57 @@ def test_what_lies_in_a_store_is_asked_for_all_at_once(files, tmp_path):
     found = decoded([stored(files[0]), wanted(files[1]), stored(files[2], files[3])], store)
     assert store.asked == [["0.png", "2.png", "3.png"]]
     assert np.array_equal(found, np.concatenate([IMAGES(file)[0] for file in files[:4]]))
+
+
+class Held(bytes):
+    """Of an original; `bytes_held` is what all of them take."""
+
+    bytes_held = 0
+
+    def __new__(cls, data):
+        cls.bytes_held += len(data)
+        return super().__new__(cls, data)
+
+    def __del__(self):
+        Held.bytes_held -= len(self)
+
+
+def test_no_more_than_a_bound_of_originals_is_held_and_each_comes_once(files, tmp_path, monkeypatch):
+    """The bound holds two of the three originals, which the samples show in turns; the patches are those of plain files."""
+    sizes, most = [file.stat().st_size for file in files], 0
+    monkeypatch.setattr("kimivl.processor.pictures.AT_ONCE", max(sizes[0] + sizes[1], sizes[2]))
+    store = Store(tmp_path)
+
+    def fetch(places):
+        nonlocal most
+        assert Held.bytes_held == 0  # what was there before is gone
+        found = [Held(data) for data in store(places)]
+        most = max(most, Held.bytes_held)
+        return found
+
+    shown = [(0, 1, 2), (2, 1, 0), (1,), (2, 0)]
+    samples = [stored(*(files[number] for number in numbers)) for numbers in shown]
+    samples.insert(2, wanted(files[3]))
+    expected = [IMAGES(files[number])[0] for number in (*shown[0], *shown[1], 3, *shown[2], *shown[3])]
+    assert np.array_equal(decoded(samples, fetch), np.concatenate(expected))
+    assert store.asked == [["0.png", "1.png"], ["2.png"]] and 0 < most <= max(sizes[0] + sizes[1], sizes[2])
+
+
+def test_an_original_above_the_bound_comes_alone(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("kimivl.processor.pictures.AT_ONCE", 1)
+    store = Store(tmp_path)
+    found = decoded([stored(files[0], files[1]), stored(files[0])], store)
+    assert store.asked == [["0.png"], ["1.png"]]
+    assert np.array_equal(found, np.concatenate([IMAGES(files[number])[0] for number in (0, 1, 0)]))
+
+
+def test_deflated_originals_count_as_the_pixels_that_they_may_become(files, tmp_path, monkeypatch):
+    """8 rows of 21 pixels are 504 bytes, 13 rows are 819, whatever lies in the store."""
+    monkeypatch.setattr("kimivl.processor.pictures.AT_ONCE", 504 + 819 - 1)
+    store, sample = Store(tmp_path), stored(files[0], files[1])
+    deflated = [replace(part.image, place=replace(part.image.place, length=9, deflated=True)) for part in sample.parts]
+    decoded([replace(sample, parts=tuple(map(ImagePart, deflated)))], store)
+    assert store.asked == [["0.png"], ["1.png"]]
 
 
 def test_a_corrupt_object_is_told_to_its_sample(files, tmp_path):

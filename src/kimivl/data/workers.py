@@ -34,7 +34,7 @@ from kimivl.processor.pictures import Pictures
 from kimivl.processor.stored import Fetch
 
 ATTEMPTS = 3  # of a pack, before the run ends because of it
-PATIENCE = 300.0  # seconds for the pictures of one sample, on a machine of any load
+PATIENCE = 300.0  # seconds for one picture, on a machine of any load
 START = 120.0  # seconds for a child to start: a second of work
 
 logger = logging.getLogger(__name__)

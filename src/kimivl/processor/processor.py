@@ -114,7 +114,7 @@ class Processor:
         """With its pictures decoded.
 
         Args:
-            fetch: gets the bytes of pictures that lie in a store, all at once.
+            fetch: gets the bytes of pictures that lie in a store.
         Errors: ImageError naming a picture; ValueError for one in a store without `fetch`; what `fetch` raises.
         """
         p = self.image_processor.patch_size

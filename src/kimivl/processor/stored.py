@@ -49,8 +49,15 @@ class FetchedPicture:
     data: bytes
 
 
-class CorruptObject(ValueError):
-    """The bytes of a range are not those that were indexed, though they were fetched anew. `url`: of the object."""
+class DamagedObject(Exception):
+    """An object does not give what was indexed, whatever is asked again, though its store is in order. `url`: of it."""
+
+    url: str
+    message: str
+
+
+class CorruptObject(DamagedObject, ValueError):
+    """The bytes of a range are not those that were indexed, though they were fetched anew."""
 
     def __init__(self, url: str, message: str):
         super().__init__(url, message)
