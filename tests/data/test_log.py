@@ -1,10 +1,11 @@
 """Changes of a stage's data while it runs: from which step on they hold, and what a log must not be."""
 
+import hashlib
 import json
 
 import pytest
 
-from kimivl.data.log import DataLog, Entry, Exclusion, digest_of, exclusions_of, weights_of
+from kimivl.data.log import DataLog, Entry, Exclusion, Inclusion, digest_of, exclusions_of, weights_of
 
 
 def test_what_was_appended_last_holds_from_its_step_on(tmp_path):
@@ -30,16 +31,37 @@ def test_another_process_sees_what_was_appended_and_the_file_is_plain_json(tmp_p
     assert weights_of(reader.until(9)) == {"ä": 1.0}
 
 
+def test_what_was_left_out_is_taken_in_again_from_its_step_on_and_may_be_left_out_once_more(tmp_path):
+    log, excluded = DataLog(tmp_path / "data_log.jsonl"), Exclusion(source="a", id="a-1")
+    for step, change in (
+        (2, {"excluded": excluded}),
+        (5, {"included": Inclusion(source="a", id="a-1")}),
+        (7, {"excluded": excluded}),
+    ):
+        log.append(Entry(step=step, **change))
+    log.append(Entry(step=9, included=Inclusion(source="b", id="a-1")))
+    assert [len(exclusions_of(log.until(step))) for step in (1, 2, 4, 5, 6, 7, 9)] == [0, 1, 1, 0, 0, 1, 1]
+
+
+def test_digests_are_of_what_stands_in_the_file(tmp_path):
+    """BLAKE2b of the lines as a person would write them, so that an older log has the same one whatever entries gain later."""
+    log = DataLog(tmp_path / "data_log.jsonl")
+    log.append(Entry(step=0, weights={"a": 2}))
+    log.append(Entry(step=3, excluded=Exclusion(source="a", id="7")))
+    lines = b'{"step":0,"weights":{"a":2.0}}\n{"step":3,"excluded":{"source":"a","id":"7"}}'
+    assert digest_of(log.until(9)) == hashlib.blake2b(lines, digest_size=8).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("{", "data_log.jsonl:2: not an entry of a data log"),
         ("[]", "step: this key is missing"),
-        ('{"step": 1}', "either weights or excluded"),
+        ('{"step": 1}', "either weights, excluded or included"),
         ('{"step": 1, "weights": {"a": 0}}', "at least one source needs a weight above 0"),
         ('{"step": -1, "weights": {"a": 1}}', "step: .* greater than or equal to 0"),
         ('{"step": 1, "weigths": {"a": 1}}', "did you mean 'weights'"),
-        ('{"step": 1, "weights": {"a": 1}, "excluded": {"source": "a", "id": "1"}}', "either weights or excluded"),
+        ('{"step": 1, "weights": {"a": 1}, "excluded": {"source": "a", "id": "1"}}', "either weights, excluded or included"),
     ],
 )
 def test_a_line_that_is_no_entry_is_named(tmp_path, line, words):

@@ -12,8 +12,12 @@ from kimivl.data.lengths import measure_lengths
 from kimivl.data.loader import Loader
 from kimivl.data.log import DataLog, Entry, Exclusion
 from kimivl.data.pieces import DamagedSample
-from kimivl.data.plan import PlanState
+from kimivl.data.plan import PlanState, is_excluded
+from kimivl.data.sample import Sample
 from kimivl.data.source import Source
+from kimivl.processor.image import ImageError
+from kimivl.processor.messages import ImagePart
+from kimivl.processor.stored import StoredBytes, StoredPicture
 
 
 @pytest.fixture
@@ -212,6 +216,24 @@ def test_a_damaged_sample_stops_the_run_or_is_left_out_as_asked_for(open_loader,
     assert again.state.digest == loader.state.digest
 
 
+def test_a_folder_that_is_gone_or_a_picture_that_may_not_be_read_is_no_damage_of_a_sample(
+    open_loader, corpus, tmp_path, monkeypatch
+):
+    """A disk that is not mounted must not leave out one sample after the other."""
+    log = tmp_path / "data_log.jsonl"
+    (corpus / "pictures" / "3.png").rename(tmp_path / "3.png")
+    (corpus / "pictures" / "3.png").mkdir()
+    monkeypatch.setattr("kimivl.data.pieces.os.access", lambda path, mode: path.name != "3.png")
+    with pytest.raises(ImageError, match="sample pictures-3 of pictures: .*3.png may not be read; make it readable") as raised:
+        walk(open_loader({"pictures": 1}, log, damaged="quarantine"), 20)
+    assert not isinstance(raised.value, DamagedSample)
+    loader = open_loader({"pictures": 1}, log, damaged="quarantine")
+    (corpus / "pictures").rename(corpus / "unmounted")
+    with pytest.raises(ImageError, match="there is no folder .*/pictures; is its disk mounted?") as raised:
+        walk(loader, 20)
+    assert not isinstance(raised.value, DamagedSample) and not log.exists()
+
+
 def test_a_damaged_picture_of_an_augmented_source_is_told_with_its_sample(open_loader, corpus):
     """Augmentation reads its header before anything else does."""
     (corpus / "pictures" / "3.png").write_bytes(b"no picture")
@@ -227,6 +249,28 @@ def test_what_is_excluded_for_the_version_of_an_original_comes_back_with_another
     DataLog(log).append(Entry(step=0, excluded=Exclusion(source="short", id="short-2")))
     seen = {sample for _, sample in drawn(walk(open_loader({"short": 1}, log), 20))}
     assert "short-1" in seen and "short-2" not in seen
+
+
+@pytest.mark.parametrize(
+    ("version", "sha256", "stays"), [("v1", "aa", True), ("v2", "aa", False), ("v1", "bb", False), ("", "aa", False)]
+)
+def test_an_exclusion_ends_when_the_manifest_tells_of_another_original(version, sha256, stays):
+    """By its etag, or by its bytes where an etag says nothing."""
+    exclusion = Exclusion(source="s", id="x", versions=("v1",), sha256=("aa",))
+    assert is_excluded(stored_sample((version, sha256)), exclusion) == stays
+    assert is_excluded(stored_sample((version, sha256), ("v9", "cc")), exclusion) == stays
+
+
+def test_an_exclusion_of_local_files_of_a_manifest_ends_when_their_bytes_are_others():
+    exclusion = Exclusion(source="s", id="x", sha256=("aa", "bb"))
+    assert is_excluded(stored_sample(("", "bb"), ("", "aa")), exclusion)
+    assert not is_excluded(stored_sample(("", "bb"), ("", "cc")), exclusion)
+
+
+def stored_sample(*originals):
+    """With a picture in each original, a pair of version and sha256."""
+    places = [StoredBytes("file:///x", version, 0, 9, sha256) for version, sha256 in originals]
+    return Sample("x", content=tuple(ImagePart(StoredPicture("x", place, "image/png", 8, 8)) for place in places))
 
 
 def test_a_source_of_which_all_is_left_out_is_an_error(open_loader, tmp_path):

@@ -79,6 +79,8 @@ def test_a_sample_is_left_out_and_the_log_says_why(stopped, capsys):
     assert "from step 12 on, stage joint leaves out captions-1 of captions" in capsys.readouterr().out
     (line,) = (stopped.folder / "stages" / "joint" / "data_log.jsonl").read_text().splitlines()
     assert json.loads(line)["excluded"]["reason"] == reason
+    assert main(["data", "include", str(stopped.folder), "joint", "captions", "captions-1", "--at", "20"]) == 0
+    assert "from step 20 on, stage joint has captions-1 of captions again" in capsys.readouterr().out
     Run(stopped.recipe, stopped.folder).train()
 
 
@@ -90,6 +92,7 @@ def test_a_sample_is_left_out_and_the_log_says_why(stopped, capsys):
         (["mix", "joint", "nowhere=1"], "data source 'nowhere' has no file"),
         (["mix", "sft", "captions=1"], "no stage named 'sft'"),
         (["mix", "joint", "captions=1", "--at", "40"], "40 steps, so step 40 cannot"),
+        (["include", "joint", "captions", "captions-1"], "captions-1 of captions is not left out .*; left out there: none"),
         (["exclude", "joint", "colors", "colors-1"], "stage joint has no source colors; its sources are text, captions"),
         (
             ["exclude", "joint", "captions", "caption-1"],

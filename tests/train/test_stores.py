@@ -15,8 +15,9 @@ from kimivl.cli.run import hold_versions
 from kimivl.config.store import StoreConfig
 from kimivl.data.index.build import index
 from kimivl.data.pieces import DamagedSample
+from kimivl.data.source import Source
 from kimivl.data.store.client import Client
-from kimivl.data.store.errors import Replaced
+from kimivl.data.store.errors import Missing
 from kimivl.model.layout import stored_tensors
 from kimivl.train.metrics import read_metrics
 from kimivl.train.run import Run
@@ -79,12 +80,38 @@ def test_losses_digests_and_weights_are_those_of_the_same_pictures_as_files(make
     assert stored.fingerprints.keys() == {"text", "captions", "colors"}
 
 
-def test_an_archive_that_was_replaced_stops_the_run_and_says_so(make_recipe, stages, in_store, tmp_path):
+@pytest.mark.parametrize(
+    ("fault", "words"), [("replaced", "replaced since it was indexed; index again"), ("removed", "there is no such object")]
+)
+def test_an_object_that_was_replaced_or_removed_stops_the_run_or_its_samples_are_left_out(
+    make_recipe, make_stage, in_store, tmp_path, fault, words
+):
+    """As for a local file. The packs of a few steps hold some of the twelve samples of the archive."""
     root, bucket, client = in_store
-    client.put(f"{bucket}/captions/pictures.tar", b"another")
-    run = Run(make_recipe(*stages, data=root, store=StoreConfig(cache=tmp_path / "cache")), tmp_path / "run")
-    with pytest.raises(Replaced, match="captions/pictures.tar.* replaced since it was indexed; index again"):
+    if fault == "replaced":
+        client.put(f"{bucket}/captions/pictures.tar", b"another")
+    else:
+        client.delete(f"{bucket}/captions/pictures.tar")
+    mixture = [{"weights": {"text": 3, "captions": 1}}]
+    stage = make_stage("joint", steps=1, mixture=mixture, context=128, pack_tokens=192)
+    recipe = make_recipe(stage, data=root, store=StoreConfig(cache=tmp_path / "cache"))
+    with pytest.raises(DamagedSample, match=f"sample captions-.* of captions: .*captions/pictures.tar.*{words}"):
+        Run(recipe, tmp_path / "run").train()
+    run = Run(recipe, tmp_path / "run", damaged="quarantine")
+    with pytest.raises(ValueError, match="every sample of the source captions is left out; give it the weight 0 instead"):
         run.train()
+    assert len(run.data_log(recipe.stages[0]).until(0)) == len(Source(root, "captions"))
+
+
+def test_a_bucket_that_is_not_there_leaves_out_no_sample(make_recipe, stages, in_store, tmp_path):
+    root, bucket, client = in_store
+    head = root / "captions" / "train.manifest" / "manifest.json"
+    head.write_text(head.read_text().replace("s3://tests/", "s3://elsewhere/"))
+    recipe = make_recipe(*stages, data=root, store=StoreConfig(cache=tmp_path / "cache"))
+    run = Run(recipe, tmp_path / "run", damaged="quarantine")
+    with pytest.raises(Missing, match="s3://elsewhere/.*no such object or bucket .*check the URL and AWS_ENDPOINT_URL"):
+        run.train()
+    assert not run.data_log(recipe.stages[0]).until(99)
 
 
 def test_bytes_that_are_not_those_that_were_indexed_stop_the_run_or_are_left_out(make_recipe, stages, in_store, tmp_path):
@@ -106,7 +133,7 @@ def test_bytes_that_are_not_those_that_were_indexed_stop_the_run_or_are_left_out
     run = Run(recipe, tmp_path / "run", damaged="quarantine")
     assert len(trained(run)) == 6
     (entry,) = run.data_log(recipe.stages[0]).until(99)
-    assert entry.excluded.id == "captions-2" and len(entry.excluded.versions) == 1
+    assert entry.excluded.id == "captions-2" and len(entry.excluded.versions) == len(entry.excluded.sha256) == 1
 
 
 def test_a_version_that_a_run_reads_cannot_be_retired_until_it_is_released(make_recipe, stages, in_store, tmp_path):

@@ -1,4 +1,4 @@
-"""`kimivl data mix` and `kimivl data exclude`: changes to the data of a stage that runs."""
+"""`kimivl data mix`, `kimivl data exclude` and `kimivl data include`: changes to the data of a stage that runs."""
 
 import argparse
 from pathlib import Path
@@ -22,14 +22,20 @@ def add_changes(kinds: Any) -> None:
         "leave a sample out of a stage while it runs, or before it is resumed",
         "  kimivl data exclude runs/nano joint captions captions-17 --reason 'the caption is wrong'",
     )  # fmt: skip
-    exclude.add_argument("run_folder", type=Path, metavar="RUN", help="the folder of the run")
-    exclude.add_argument("stage", metavar="STAGE", help="a stage that is not finished")
-    exclude.add_argument("source", metavar="SOURCE", help="the source that has it")
-    exclude.add_argument("id", metavar="ID", help="the sample's id")
     exclude.add_argument("--reason", default="", help="kept in the log")
-    exclude.add_argument(
-        "--at", type=int, metavar="STEP", help="the first step (default: a few behind the last one that was made)"
-    )
+    include = add_command(
+        kinds, "include", _data_include,
+        "take a sample in again that was left out, since what was wrong with it is mended",
+        "  kimivl data include runs/nano joint captions captions-17",
+    )  # fmt: skip
+    for command in (exclude, include):
+        command.add_argument("run_folder", type=Path, metavar="RUN", help="the folder of the run")
+        command.add_argument("stage", metavar="STAGE", help="a stage that is not finished")
+        command.add_argument("source", metavar="SOURCE", help="the source that has it")
+        command.add_argument("id", metavar="ID", help="the sample's id")
+        command.add_argument(
+            "--at", type=int, metavar="STEP", help="the first step (default: a few behind the last one that was made)"
+        )
 
 
 def _data_mix(args: argparse.Namespace) -> None:
@@ -52,3 +58,10 @@ def _data_exclude(args: argparse.Namespace) -> None:
 
     step = exclude_sample(args.run_folder, args.stage, args.source, args.id, args.reason, args.at)
     print(f"from step {step} on, stage {args.stage} leaves out {args.id} of {args.source}")
+
+
+def _data_include(args: argparse.Namespace) -> None:
+    from kimivl.train.data_changes import include_sample
+
+    step = include_sample(args.run_folder, args.stage, args.source, args.id, args.at)
+    print(f"from step {step} on, stage {args.stage} has {args.id} of {args.source} again")

@@ -19,7 +19,7 @@ from kimivl.config.recipe import StageConfig
 from kimivl.data.augment.refusals import summed
 from kimivl.data.batch import PackedBatch, packed
 from kimivl.data.log import DataLog, Entry, Exclusion
-from kimivl.data.pieces import DamagedSample, Planned, Renderer, damaged, planned_pieces
+from kimivl.data.pieces import DamagedSample, Planned, Renderer, damaged, digests, planned_pieces, versions
 from kimivl.data.plan import Planner, PlanState
 from kimivl.data.source import Source
 from kimivl.data.workers import WorkerPool, empty_patches
@@ -58,8 +58,9 @@ class Loader:
         rank, ranks: of a step's packs this rank has those numbered rank, rank + ranks, …
         workers: processes that decode pictures while earlier packs are used; 0 decodes when a pack is asked for.
         fetch: gets the bytes of pictures that lie in a store.
-        damaged: what is done about a sample whose pictures cannot be used: "stop", or "quarantine", which writes it into the log
-            and goes on without it.
+        damaged: what is done about a sample whose pictures cannot be used, because an original is torn, missing, replaced or
+            other than it was indexed: "stop", or "quarantine", which writes it into the log and goes on without it. A fault of
+            the store or of the disk that it lies on always stops.
     Raises: ValueError for a rank that is none of the ranks, and for less than no worker.
     Attributes:
         state: what a checkpoint keeps; that of the last step that was handed out, the same on all ranks.
@@ -132,7 +133,10 @@ class Loader:
     def _quarantine(self, step: int, damage: DamagedSample) -> None:
         """Leaves the sample out from `step` on, and forgets what was planned with it."""
         logger.warning("%s; it is left out from step %d on", damage, step)
-        excluded = Exclusion(source=damage.source, id=damage.sample_id, versions=damage.versions, reason=damage.cause)
+        sample, pictures = damage.sample, damage.sample.images
+        excluded = Exclusion(
+            source=damage.source, id=sample.id, versions=versions(pictures), sha256=digests(pictures), reason=damage.cause
+        )  # fmt: skip
         self.log.append(Entry(step=step, excluded=excluded))
         if self.ranks > 1:  # the others have planned with it
             raise damage
@@ -161,7 +165,8 @@ class Loader:
         try:
             return _with_patches(pack.planned, pack.patches.result(), renderer, context)
         except Undecodable as error:
-            raise damaged(pack.planned[error.index], error.cause) from error
+            piece = pack.planned[error.index]
+            raise damaged(piece.source, piece.sample, error.cause) from error
 
 
 def fill(planned: Sequence[Planned], renderer: Renderer, context: int, fetch: Fetch | None = None) -> PackedBatch:
@@ -171,7 +176,8 @@ def fill(planned: Sequence[Planned], renderer: Renderer, context: int, fetch: Fe
     try:
         decode(wanted, images, patches, fetch)
     except Undecodable as error:
-        raise damaged(planned[error.index], error.cause) from error
+        piece = planned[error.index]
+        raise damaged(piece.source, piece.sample, error.cause) from error
     return _with_patches(planned, patches, renderer, context)
 
 

@@ -5,7 +5,8 @@ that was interrupted meets the same changes at the same steps.
 What it is not: the recipe's own mixture, which holds until the first entry, or the plan (`plan.py`).
 
     {"step": 120, "weights": {"captions": 2, "documents": 1}}
-    {"step": 340, "excluded": {"source": "captions", "id": "captions-17", "versions": ["9b2c…"], "reason": "…"}}
+    {"step": 340, "excluded": {"source": "captions", "id": "captions-17", "versions": ["9b…"], "sha256": ["6f…"], "reason": "…"}}
+    {"step": 900, "included": {"source": "captions", "id": "captions-17"}}
 """
 
 import errno
@@ -23,25 +24,36 @@ from kimivl.model.atomic import writing
 
 
 class Exclusion(Config):
-    """A sample that is left out, as long as its originals have these versions."""
+    """A sample that is left out, as long as its originals have these versions and digests in its manifest: whichever changes, the
+    original was indexed anew and may be whole again. Whether it is, in the store, must not matter: the plan depends on the log.
+    """
 
     source: str
     id: str
     versions: tuple[str, ...] = ()
+    sha256: tuple[str, ...] = ()
     reason: str = ""
 
 
+class Inclusion(Config):
+    """A sample that is no longer left out, since what was wrong with it was mended where no manifest tells."""
+
+    source: str
+    id: str
+
+
 class Entry(Config):
-    """From `step` on, other shares of the sources, or a sample left out."""
+    """From `step` on, other shares of the sources, or a sample left out or taken in again."""
 
     step: int = Field(ge=0)
     weights: dict[str, Weight] | None = None
     excluded: Exclusion | None = None
+    included: Inclusion | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Entry":
-        if (self.weights is None) == (self.excluded is None):
-            raise ValueError("an entry has either weights or excluded")
+        if [self.weights, self.excluded, self.included].count(None) != 2:
+            raise ValueError("an entry has either weights, excluded or included")
         if self.weights is not None and not any(self.weights.values()):
             raise ValueError("at least one source needs a weight above 0")
         return self
@@ -71,7 +83,7 @@ class DataLog:
             raise ValueError("this log has no file to append to")
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            line = json.dumps(entry.model_dump(exclude_none=True), ensure_ascii=False) + "\n"
+            line = json.dumps(entry.model_dump(exclude_defaults=True), ensure_ascii=False) + "\n"
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 if os.write(descriptor, line.encode()) < len(line.encode()):  # what is there has no end, and does not count
@@ -97,12 +109,18 @@ def weights_of(entries: Sequence[Entry]) -> dict[str, float] | None:
 
 def exclusions_of(entries: Sequence[Entry]) -> dict[tuple[str, str], Exclusion]:
     """What these entries leave out, by source and id."""
-    return {(each.source, each.id): each for entry in entries if (each := entry.excluded)}
+    found: dict[tuple[str, str], Exclusion] = {}
+    for entry in entries:
+        if entry.excluded:
+            found[entry.excluded.source, entry.excluded.id] = entry.excluded
+        if entry.included:
+            found.pop((entry.included.source, entry.included.id), None)
+    return found
 
 
 def digest_of(entries: Sequence[Entry]) -> str:
     """Tells entries from others; empty without any."""
-    lines = [entry.model_dump_json() for entry in entries]
+    lines = [entry.model_dump_json(exclude_defaults=True) for entry in entries]  # what the form gains later changes no digest
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest() if lines else ""
 
 

@@ -5,10 +5,12 @@ its tokens.
 What it is not: which pieces make a pack (`packing.py`, `plan.py`), or their pictures (`loader.py`).
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from kimivl.data.augment.refusals import Refusal
 from kimivl.data.batch import PieceTokens
@@ -19,7 +21,7 @@ from kimivl.processor.image import Grid, ImageError
 from kimivl.processor.messages import ImagePart
 from kimivl.processor.pictures import Pictures
 from kimivl.processor.processor import Outline, Processor
-from kimivl.processor.stored import CorruptObject, StoredPicture
+from kimivl.processor.stored import DamagedObject, StoredBytes, StoredPicture
 
 KEPT = 2_000_000  # tokens of samples whose rendering is kept for a moment, of ten bytes each
 
@@ -55,36 +57,47 @@ class Planned:
 
 
 class DamagedSample(ImageError):
-    """A sample with a picture that cannot be used, whatever is tried again; the message names it and says why.
+    """A sample with a picture that cannot be used, whatever is tried again; the message names it and says why."""
 
-    `versions`: of the originals that its pictures lie in.
-    """
+    def __init__(self, source: str, sample: Sample, cause: str):
+        super().__init__(f"sample {sample.id} of {source}: {cause}")
+        self.source, self.sample, self.cause = source, sample, cause
 
-    def __init__(self, source: str, sample_id: str, versions: tuple[str, ...], cause: str):
-        super().__init__(f"sample {sample_id} of {source}: {cause}")
-        self.source, self.sample_id, self.versions, self.cause = source, sample_id, versions, cause
-
-    def __reduce__(self) -> tuple[type["DamagedSample"], tuple[str, str, tuple[str, ...], str]]:
-        return DamagedSample, (self.source, self.sample_id, self.versions, self.cause)
+    def __reduce__(self) -> tuple[type["DamagedSample"], tuple[str, Sample, str]]:
+        return DamagedSample, (self.source, self.sample, self.cause)
 
 
-def damaged(piece: Planned, cause: Exception) -> DamagedSample:
-    """The error about a piece whose pictures cannot be used."""
-    return DamagedSample(piece.source, piece.sample.id, versions(piece.sample.images), str(cause))
+def damaged(source: str, sample: Sample, cause: Exception) -> ImageError:
+    """The error about a sample whose pictures cannot be used: DamagedSample, unless more than this sample is at fault."""
+    for path in (part.image for part in sample.images if isinstance(part.image, Path)):
+        if not path.parent.is_dir():
+            return ImageError(f"sample {sample.id} of {source}: there is no folder {path.parent}; is its disk mounted?")
+        if path.exists() and not os.access(path, os.R_OK):
+            return ImageError(f"sample {sample.id} of {source}: {path} may not be read; make it readable")
+    return DamagedSample(source, sample, str(cause))
 
 
 @contextmanager
 def naming(source: str, sample: Sample) -> Iterator[None]:
-    """Around what needs a sample's pictures. Raises: DamagedSample for what is wrong with them."""
+    """Around what needs a sample's pictures. Raises: as of `damaged` for what is wrong with them."""
     try:
         yield
-    except (ImageError, CorruptObject) as error:
-        raise DamagedSample(source, sample.id, versions(sample.images), str(error)) from error
+    except (ImageError, DamagedObject) as error:
+        raise damaged(source, sample, error) from error
 
 
 def versions(pictures: Sequence[ImagePart]) -> tuple[str, ...]:
-    """Of the originals that pictures in a store lie in, each once."""
-    return tuple(dict.fromkeys(part.image.place.version for part in pictures if isinstance(part.image, StoredPicture)))
+    """Of the originals that pictures in a store lie in, each once; local files have none."""
+    return tuple(dict.fromkeys(place.version for place in _places(pictures) if place.version))
+
+
+def digests(pictures: Sequence[ImagePart]) -> tuple[str, ...]:
+    """sha256 of the originals that pictures in a store lie in, as they were indexed, each once."""
+    return tuple(dict.fromkeys(place.sha256 for place in _places(pictures)))
+
+
+def _places(pictures: Sequence[ImagePart]) -> list[StoredBytes]:
+    return [part.image.place for part in pictures if isinstance(part.image, StoredPicture)]
 
 
 def planned_pieces(

@@ -21,7 +21,7 @@ from kimivl.data.lengths import Length, lengths_of
 from kimivl.data.log import DataLog, Entry, Exclusion, digest_of, exclusions_of, weights_of
 from kimivl.data.mixture import Mixture, weights_at
 from kimivl.data.packing import packing_of
-from kimivl.data.pieces import KEPT, Planned, Renderer, naming, planned_pieces, versions
+from kimivl.data.pieces import KEPT, Planned, Renderer, digests, naming, planned_pieces, versions
 from kimivl.data.recent import Recent
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source, key_of
@@ -203,8 +203,10 @@ def patch_limit(stage: StageConfig, progress: float) -> int | None:
 
 
 def is_excluded(sample: Sample, exclusion: Exclusion | None) -> bool:
-    """Whether a sample is left out: its originals still have the versions that the exclusion is about."""
-    return exclusion is not None and set(exclusion.versions) <= set(versions(sample.images))
+    """Whether a sample is left out: its originals are still those that the exclusion is about."""
+    if exclusion is None:
+        return False
+    return set(exclusion.versions) <= set(versions(sample.images)) and set(exclusion.sha256) <= set(digests(sample.images))
 
 
 def _digest_before(step: int, entries: Sequence[Entry]) -> str:

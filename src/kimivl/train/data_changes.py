@@ -1,6 +1,6 @@
-"""Changes to the data of a stage that is running, or was interrupted: other shares of its sources, samples left out.
+"""Changes to the data of a stage that is running, or was interrupted: other shares of its sources, samples left out or taken in.
 
-What it is: what `kimivl data mix` and `kimivl data exclude` do, which is to add an entry to the stage's data log (`data/log.py`).
+What it is: what `kimivl data mix`, `exclude` and `include` do: they add an entry to the stage's data log (`data/log.py`).
 What it is not: the meaning of entries (`data/plan.py`).
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kimivl.config.base import parse, read_json
 from kimivl.config.recipe import RecipeConfig, StageConfig
-from kimivl.data.log import DataLog, Entry, Exclusion
+from kimivl.data.log import DataLog, Entry, Exclusion, Inclusion, exclusions_of
 from kimivl.data.source import Source, source_path
 from kimivl.train.metrics import steps_made
 
@@ -42,6 +42,16 @@ def exclude_sample(run: Path, stage: str, source: str, sample: str, reason: str,
     if not any(records[row].id == sample for row in range(len(records))):
         raise ValueError(f"source {source} has no sample {sample}; `kimivl data view {records.path}` shows its ids")
     return _append(run, config, Entry(step=step, excluded=Exclusion(source=source, id=sample, reason=reason)))
+
+
+def include_sample(run: Path, stage: str, source: str, sample: str, at: int | None = None) -> int:
+    """From a step on, the stage has a sample again that was left out. Returns, args and raises: as of `change_mixture`."""
+    _, config, step = _next_step(run, stage, at)
+    excluded = exclusions_of(_log(run, config).until(step))
+    if (source, sample) not in excluded:
+        names = ", ".join(f"{name} of {of}" for of, name in excluded) or "none"
+        raise ValueError(f"sample {sample} of {source} is not left out at step {step} of stage {stage}; left out there: {names}")
+    return _append(run, config, Entry(step=step, included=Inclusion(source=source, id=sample)))
 
 
 def _next_step(run: Path, name: str, at: int | None) -> tuple[RecipeConfig, StageConfig, int]:

@@ -8,7 +8,18 @@ import sys
 import pytest
 
 from kimivl.data.store.client import Client
-from kimivl.data.store.errors import AlreadyThere, Denied, Missing, Permanent, Replaced, Throttled, TimedOut, Transient
+from kimivl.data.store.errors import (
+    AlreadyThere,
+    DamagedObject,
+    Denied,
+    Missing,
+    MissingObject,
+    Permanent,
+    Replaced,
+    Throttled,
+    TimedOut,
+    Transient,
+)
 from kimivl.data.store.urls import join_url
 from tests.servers import environment, free_ports, hadro
 
@@ -102,6 +113,27 @@ def test_faults_are_told_apart(scripted, status, kind):
         Client(scripted.environment).get("s3://bucket/a", 0, 4)
     assert type(raised.value) is kind and raised.value.url == "s3://bucket/a" and len(scripted.asked) == 1
     assert str(raised.value).startswith("s3://bucket/a: ") and "\n" not in str(raised.value)
+
+
+def test_a_missing_object_is_told_from_a_missing_bucket_or_folder(server, scripted, tmp_path):
+    """Of the one a single sample may be left out; behind the other there is a wrong URL, or a disk that is not mounted."""
+    client = Client(server.environment)
+    client.put("s3://client/here", b"x")
+    client.put("s3://client-empty/here", b"x")
+    client.delete("s3://client-empty/here")
+    (tmp_path / "here").mkdir()
+    for url, kind in (
+        ("s3://client/gone", MissingObject), ("s3://client-none/gone", Missing), ("s3://client-none/gone", Missing),
+        ("s3://client-empty/gone", Missing),
+        ((tmp_path / "here" / "gone").as_uri(), MissingObject), ((tmp_path / "gone" / "gone").as_uri(), Missing),
+    ):  # fmt: skip
+        with pytest.raises(Missing) as raised:
+            client.get(url, 0, 4)
+        assert type(raised.value) is kind and isinstance(raised.value, DamagedObject) == (kind is MissingObject)
+    scripted.script = lambda key, start, end: (404, b"<html>no such site</html>")  # a wrong endpoint
+    with pytest.raises(Missing) as raised:
+        Client(scripted.environment).get("s3://bucket/a", 0, 4)
+    assert type(raised.value) is Missing
 
 
 def test_a_server_that_does_not_answer_is_given_up_in_time():

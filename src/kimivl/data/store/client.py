@@ -22,6 +22,7 @@ from kimivl.data.store.errors import (
     INDEX_AGAIN,
     Denied,
     Missing,
+    MissingObject,
     Permanent,
     Replaced,
     StoreError,
@@ -67,6 +68,7 @@ class Client:
         self._timeout = timeout
         self._stores: dict[str, Any] = {}
         self._answered: set[str] = set()  # roots
+        self._filled: set[str] = set()  # those that have an object
         self._lock = threading.Lock()
 
     def get(
@@ -82,7 +84,7 @@ class Client:
         Args:
             version: what the object has to be, "" for any.
             answered: called when the answer begins, before its bytes have come.
-        Raises: Replaced if it is another, or too short for this range.
+        Raises: Replaced if it is another, or too short for this range; MissingObject, or Missing if all may be.
         """
         root, key = _object(url)
         if length == 0:
@@ -90,7 +92,12 @@ class Client:
         if root == "file://":
             data = _read_file(url, Path("/") / key, start, length)
         else:
-            data = self._get(root, key, url, start, length, version, answered or _nothing)
+            try:
+                data = self._get(root, key, url, start, length, version, answered or _nothing)
+            except MissingObject as error:
+                if self._has_objects(root):
+                    raise
+                raise Missing(url, error.message) from None
         if length is not None and len(data) != length:
             raise Replaced(url, f"ends before byte {start + length}, so it was replaced since it was indexed; {INDEX_AGAIN}")
         return data
@@ -109,7 +116,18 @@ class Client:
             # Some servers do not know If-Match.
             if version and answer.meta["e_tag"] != version:
                 raise replaced(url)
+            self._filled.add(root)
             return bytes(answer.bytes())
+
+    def _has_objects(self, root: str) -> bool:
+        """Whether a bucket is there and has anything in it: SeaweedFS says of one that is not there that it lacks the object."""
+        if root not in self._filled:
+            try:
+                if next(self.list(f"{root}/"), None) is not None:
+                    self._filled.add(root)
+            except Permanent:
+                pass
+        return root in self._filled
 
     def head(self, url: str) -> Entry:
         """What the store says of an object. Raises: Missing."""
@@ -219,7 +237,8 @@ def _read_file(url: str, path: Path, start: int, length: int | None) -> bytes:
             file.seek(start)
             return file.read(-1 if length is None else length)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise Missing(url, "there is no such file; check the URL") from None
+        missing = MissingObject if path.parent.is_dir() else Missing  # or its disk is not mounted
+        raise missing(url, "there is no such file; check the URL") from None
     except PermissionError:
         raise Denied(url, "may not be read; make it readable") from None
     except OSError as error:

@@ -1,7 +1,8 @@
 """What can go wrong between us and a store, by what is to be done about it.
 
 What it is: `Transient` faults pass, so whoever meets one asks again (`retry.py`); `Permanent` ones stay until a person mends
-something, and their text says what. `CorruptObject` is of contents: what came is not what was indexed.
+something, and their text says what. `CorruptObject` is of contents: what came is not what was indexed. This, `Replaced` and
+`MissingObject` are each a `DamagedObject`: one object is at fault and not its store, so a sample may be left out because of it.
 All are OSError or ValueError, so that the command prints them as one line. `classified` tells obstore's exceptions apart.
 """
 
@@ -10,6 +11,7 @@ import re
 from obstore import exceptions
 
 from kimivl.processor.stored import CorruptObject as CorruptObject
+from kimivl.processor.stored import DamagedObject as DamagedObject
 
 INDEX_AGAIN = "index again with `kimivl data index`, or put the old object back"
 CREDENTIALS = (
@@ -46,14 +48,18 @@ class Permanent(StoreError):
 
 
 class Missing(Permanent):
-    """There is no such object or bucket."""
+    """There is no such object or bucket; as far as is known, its bucket or folder may be gone too."""
+
+
+class MissingObject(Missing, DamagedObject):
+    """There is no such object in a bucket with others, or in a folder that is there."""
 
 
 class Denied(Permanent):
     """Credentials are missing, wrong, or not enough."""
 
 
-class Replaced(Permanent):
+class Replaced(Permanent, DamagedObject):
     """The object is not the one that was indexed."""
 
 
@@ -68,7 +74,8 @@ def classified(error: Exception, url: str, answered: bool = True) -> Exception:
     code = found[1] if (found := re.search(r"<Code>(\w+)</Code>", text)) else ""
     short = _short(text, status, code)
     if isinstance(error, FileNotFoundError) or status == 404:
-        return Missing(url, f"there is no such object or bucket ({short}); check the URL and AWS_ENDPOINT_URL")
+        kind = MissingObject if code == "NoSuchKey" else Missing
+        return kind(url, f"there is no such object or bucket ({short}); check the URL and AWS_ENDPOINT_URL")
     if isinstance(error, exceptions.AlreadyExistsError):
         return AlreadyThere(url, "is there already")
     if isinstance(error, exceptions.PreconditionError):
