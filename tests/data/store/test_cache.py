@@ -1,8 +1,10 @@
 """What comes out of a cache is what went in, or nothing; budgets hold, also over threads and processes."""
 
 import errno
+import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -131,6 +133,50 @@ def test_unfinished_entries_of_dead_processes_go_in_the_end(tmp_path):
     os.utime(left, (os.stat(fresh).st_mtime - LEFTOVER - 1,) * 2)
     cache = DiskCache(tmp_path, 700)
     assert not left.exists() and fresh.exists() and cache.get(name) and cache.size == 600
+
+
+@pytest.mark.parametrize(
+    "garbled", [b"", b"\0" * 32, b"garbage", b"%031d\n" % 5, b"%015d %015d\n" % (5, 6), b"%015d %015d" % (5, 5), b"-1"]
+)
+def test_a_total_that_is_no_number_is_counted_anew_and_the_budget_holds(tmp_path, garbled):
+    cache = DiskCache(tmp_path, 1000)
+    names = [put(cache, bytes([number]) * 200) for number in range(4)]
+    (tmp_path / "total").write_bytes(garbled)
+    assert cache.get(names[0]) == bytes(200) and cache.size == 800
+    (tmp_path / "total").write_bytes(garbled)
+    for number in range(4, 8):
+        assert cache.get(put(cache, bytes([number]) * 200)) and used(tmp_path) <= 1000
+    assert used(tmp_path) == cache.size
+
+
+def test_a_folder_that_is_removed_meanwhile_is_made_again(tmp_path, caplog):
+    cache = DiskCache(tmp_path / "cache", 1000)
+    name = put(cache, b"a" * 900)
+    shutil.rmtree(tmp_path / "cache")
+    assert cache.get(name) is None
+    assert cache.get(put(cache, b"b" * 600)) == b"b" * 600 and cache.size == used(tmp_path / "cache") == 600
+    cache.drop(key(b"b" * 600))
+    assert cache.size == 0 and cache.counts.unkept == 0 and not caplog.records
+
+
+def test_a_folder_that_is_removed_while_somebody_waits_for_its_lock_is_not_counted_in_the_old_file(tmp_path):
+    cache = DiskCache(tmp_path / "cache", 1000)
+    with (tmp_path / "cache" / "total").open("rb") as old, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(old, fcntl.LOCK_EX)
+        waiting = pool.submit(put, cache, b"a" * 300)
+        (tmp_path / "cache").rename(tmp_path / "removed")
+        fcntl.flock(old, fcntl.LOCK_UN)
+        waiting.result(60)
+    assert cache.size == used(tmp_path / "cache")
+
+
+def test_what_others_are_about_to_write_counts_and_is_not_driven_out(tmp_path):
+    cache = DiskCache(tmp_path, 1000)
+    (tmp_path / "aa").mkdir()
+    (tmp_path / "aa" / ".new").write_bytes(bytes(700))
+    cache = DiskCache(tmp_path, 1000)
+    assert cache.get(put(cache, b"x" * 400)) is None and cache.counts.unkept == 1 and used(tmp_path) == 700
+    assert cache.get(put(cache, b"x" * 200)) and used(tmp_path) == cache.size == 900
 
 
 WRITER = """

@@ -1,24 +1,18 @@
 """A manifest as samples, by row, in constant time and memory.
 
-What it is: `Manifest`. Its tables are unpacked once into Arrow files and mapped into memory, so that a million rows cost neither
-start-up time nor memory, and all processes of a node share the same pages.
+What it is: `Manifest`. Its tables are mapped into memory (`unpacked.py`), so that a million rows cost neither start-up time nor
+memory, and all processes of a node share the same pages.
 """
 
-import hashlib
 import os
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from kimivl.config.base import read_json
 from kimivl.data.manifest.schema import FORMAT, OBJECTS_FILE, SAMPLES_FILE
+from kimivl.data.manifest.unpacked import Unpacked
 from kimivl.data.sample import Sample, read_record
 from kimivl.data.store.urls import join_url
-from kimivl.model.atomic import writing
 from kimivl.processor.messages import ImagePart
 from kimivl.processor.stored import StoredBytes, StoredPicture
 
@@ -40,9 +34,9 @@ class Manifest:
         self.root: str = head["root"]
         self._beside = Path(os.path.abspath(folder)).parent.as_uri() + "/"
         self.digest: str = head["digest"]
-        unpacked = (cache or _default_cache()) / self.digest
-        self._objects = _mapped(folder / OBJECTS_FILE, unpacked)
-        self._samples = _mapped(folder / SAMPLES_FILE, unpacked)
+        cache = cache or _default_cache()
+        self._unpacked = [Unpacked(folder / name, cache / self.digest, cache) for name in (OBJECTS_FILE, SAMPLES_FILE)]
+        self._objects, self._samples = (each.table for each in self._unpacked)
 
     @property
     def identity(self) -> str:
@@ -109,38 +103,3 @@ def _head(folder: Path) -> dict[str, Any]:
 
 def _default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kimivl" / "manifests"
-
-
-def _mapped(parquet: Path, folder: Path) -> pa.Table:
-    """The table as an Arrow file that is mapped, not read; unpacked anew where that file is damaged."""
-    try:
-        rows, state = pq.read_metadata(parquet).num_rows, parquet.stat()
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise ValueError(f"{parquet} is missing or damaged ({str(error).splitlines()[0]}): make the manifest anew") from None
-    # Tables of one digest may differ in the versions that stores gave their objects, and so do files.
-    key = hashlib.blake2b(repr((str(parquet.absolute()), state.st_size, state.st_mtime_ns)).encode(), digest_size=8).hexdigest()
-    path = folder / f"{parquet.stem}-{key}.arrow"
-    if path.exists():
-        with suppress(pa.ArrowInvalid, OSError):
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-            if table.num_rows == rows:
-                return table
-    with writing(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        _unpack(parquet, path)
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-
-
-def _unpack(parquet: Path, path: Path) -> None:
-    """Whole or not at all: several processes may do it at once."""
-    new = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-    try:
-        source = pq.ParquetFile(parquet)
-        with pa.OSFile(str(new), "wb") as file, pa.ipc.new_file(file, source.schema_arrow) as writer:
-            for batch in source.iter_batches():
-                writer.write_batch(batch)
-        os.replace(new, path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{parquet} is damaged ({str(error).splitlines()[0]}): make the manifest anew") from None
-    finally:
-        new.unlink(missing_ok=True)

@@ -4,12 +4,14 @@ What it is: `MemoryCache` and `DiskCache`, each with a budget in bytes; the leas
 threads, the one on disk for several processes too.
 What it is not: fetching, or a promise: a cache may forget anything at any time, and what comes out of it is never other than what
 went in. On disk an entry is a file whose name is the sha256 of its bytes, so that every reading checks it (and `sha256sum` can).
+In memory it is an object that nobody can change, and was checked when it came.
 """
 
 import fcntl
 import hashlib
 import logging
 import os
+import re
 import threading
 import time
 import uuid
@@ -83,7 +85,8 @@ class DiskCache:
     """Entries in `folder`, of at most `budget` bytes together, those of other processes included.
 
     The total stands in a file of the folder, and is changed under a lock before an entry takes its place, so that it is never
-    below what lies there. Keys are sha256 digests of entries, in hexadecimal digits.
+    below what lies there; it stands there twice, and where both are not the same number, what lies there is counted. Keys are
+    sha256 digests of entries, in hexadecimal digits. The folder may be removed at any time.
     Raises: OSError naming a folder that cannot be written. Later a full disk is no error: entries are not kept then.
     """
 
@@ -130,6 +133,9 @@ class DiskCache:
             with self._locked() as total:
                 if total.value + len(data) > self.budget:
                     total.value = self._make_room(len(data))
+                    if total.value + len(data) > self.budget:  # others are about to write what there was room for
+                        self.counts.add("unkept")
+                        return
                 path.parent.mkdir(exist_ok=True)
                 with new.open("wb") as file:
                     file.truncate(len(data))  # whoever counts meanwhile sees its whole size
@@ -168,8 +174,10 @@ class DiskCache:
             if total <= kept:
                 break
             if not path.name.startswith(".") or time.time() - used > LEFTOVER:
-                with suppress(FileNotFoundError):
-                    path.unlink()
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError:  # it is another user's
+                    continue
                 total -= entry_size
                 self.counts.add("evicted")
         return total
@@ -184,18 +192,34 @@ class DiskCache:
     @contextmanager
     def _locked(self) -> Iterator["_Total"]:
         """The total, which no other thread or process changes meanwhile."""
-        descriptor = os.open(self.folder / "total", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = self._locked_file()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            total = _Total(int(os.pread(descriptor, 32, 0) or b"0"))
-            before = total.value
+            known = os.pread(descriptor, 32, 0)
+            before = int(known[:15]) if re.fullmatch(rb"(\d{15}) \1\n", known) else None
+            total = _Total(sum(size for _, size, _ in self._entries()) if before is None else before)
             try:
                 yield total
             finally:
                 if total.value != before:
-                    os.pwrite(descriptor, b"%031d\n" % total.value, 0)
+                    os.pwrite(descriptor, b"%015d %015d\n" % (total.value, total.value), 0)
         finally:
             os.close(descriptor)
+
+    def _locked_file(self) -> int:
+        """The file with the total, locked: the one that lies there now, since the folder may have been removed meanwhile."""
+        path = self.folder / "total"
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    if os.path.samestat(os.fstat(descriptor), path.stat()):
+                        return descriptor
+                except BaseException:
+                    os.close(descriptor)
+                    raise
+                os.close(descriptor)
 
 
 @dataclass
