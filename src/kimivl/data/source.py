@@ -1,12 +1,11 @@
 """One data source: a JSONL file or a manifest, read in an order that is a pure function of (seed, stage, source, epoch).
 
-What it is: random access to records and their order, and where they lie. Every sample appears once per epoch.
+What it is: random access to records and their order (`Order`), and where they lie. Every sample appears once per epoch.
 What it is not: mixing sources (`mixture.py`).
 """
 
 import hashlib
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +34,7 @@ class Source:
         self.records: Records = Manifest(self.path) if self.path.is_dir() else Lines(self.path)
         if not len(self.records):
             raise ValueError(f"data source {name!r}: {self.path} holds no records")
+        self._walk: tuple[tuple[int, str], Order] | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -58,7 +58,10 @@ class Source:
 
     def row(self, number: int, seed: int, stage: str) -> int:
         """The row of that sample."""
-        return nth_place(number, len(self), seed, stage, self.name)
+        walk = self._walk  # threads may ask for others
+        if walk is None or walk[0] != (seed, stage):
+            walk = self._walk = (seed, stage), Order(len(self), seed, stage, self.name)
+        return walk[1][number]
 
 
 class Sources(dict[str, Source]):
@@ -142,16 +145,30 @@ def source_path(root: Path, name: str, split: str = "train") -> Path:
     return path
 
 
-def nth_place(number: int, count: int, seed: int, stage: str, name: str) -> int:
-    """Where the `number`-th step of a stage's endless walk over `count` items of the source `name` leads."""
-    epoch, place = divmod(number, count)
-    return int(_order(count, seed, stage, name, epoch)[place])
+class Order:
+    """An endless walk over `count` items of the source `name`: epoch after epoch, each in an order of its own.
 
+    `order[number]` is where the `number`-th step leads. Two epochs are held, four bytes an item each: the one that is walked
+    through, and the one before or behind it. An epoch's order is numpy's permutation by Philox. numpy does not promise that it
+    stays the same over its own versions; a test holds it to the values that runs were made with, and numpy's version is pinned.
+    """
 
-@lru_cache(maxsize=64)
-def _order(count: int, seed: int, stage: str, name: str, epoch: int) -> np.ndarray:
-    order = np.random.Generator(np.random.Philox(key=key_of(seed, "order", stage, name, epoch))).permutation(count)
-    return order.astype(np.uint32 if count < 2**32 else np.uint64)
+    def __init__(self, count: int, seed: int, stage: str, name: str):
+        self._count, self._key = count, (seed, "order", stage, name)
+        self._epochs: tuple[tuple[int, np.ndarray], ...] = ()
+
+    def __getitem__(self, number: int) -> int:
+        epoch, place = divmod(number, self._count)
+        return int(self._epoch(epoch)[place])
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        for known, order in self._epochs:
+            if known == epoch:
+                return order
+        order = np.random.Generator(np.random.Philox(key=key_of(*self._key, epoch))).permutation(self._count)
+        order = order.astype(np.uint32 if self._count < 2**32 else np.uint64)
+        self._epochs = (*self._epochs[-1:], (epoch, order))
+        return order
 
 
 def key_of(*parts: object) -> int:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kimivl.config.recipe import StageConfig
-from kimivl.data.source import nth_place
+from kimivl.data.source import Order
 from kimivl.engine.engine import Engine
 from kimivl.optim.schedule import Phase, Schedule
 from kimivl.processor.processor import Encoded
@@ -55,7 +55,8 @@ class PreferenceTrainer:
                 f"stage {stage.name}: no problem has a right response and a worse one that is longer, so there is no pair to "
                 "learn from; sample more problems, or more responses to each"
             )
-        self.stage, self.settings, self.folder, self.seed, self.watch = stage, stage.dpo, folder, seed, watch
+        self.stage, self.settings, self.folder, self.watch = stage, stage.dpo, folder, watch
+        self.order = Order(len(pairs), seed, stage.name, stage.sources[0])
         self.model, self.engine, self.problems, self.pairs = engine.model, engine, problems, pairs
         self.schedule = Schedule(Phase(**phase.model_dump()) for phase in stage.schedule)
         self.optimizer = make_optimizer(engine.model, EVERYTHING, stage.optimizer)
@@ -112,7 +113,7 @@ class PreferenceTrainer:
         return (metrics,)
 
     def _pair(self, number: int) -> Pair:
-        return self.pairs[nth_place(number, len(self.pairs), self.seed, self.stage.name, self.stage.sources[0])]
+        return self.pairs[self.order[number]]
 
     def _backward(
         self, step: int, responses: Sequence[Response], prompts: Mapping[str, Encoded]

@@ -17,7 +17,7 @@ from typing import Any
 
 from kimivl.config.recipe import StageConfig
 from kimivl.data.sample import Sample, write_record
-from kimivl.data.source import nth_place
+from kimivl.data.source import Order
 from kimivl.model.atomic import write_atomic
 from kimivl.processor.messages import Message, Part, TextPart
 from kimivl.rl.judge import JudgedGroup, answers
@@ -74,8 +74,8 @@ class AnswerSampling:
                 f"stage {self.stage.name} asks for {count} problems, but {self.problems.source.path} has {len(names)}: "
                 "lower sample.problems"
             )
-        order = [nth_place(n, len(names), self.seed, self.stage.name, self.problems.source.name) for n in range(count)]
-        return [names[place] for place in order]
+        order = Order(len(names), self.seed, self.stage.name, self.problems.source.name)
+        return [names[order[number]] for number in range(count)]
 
     def _answer(self, first: int, file: MetricsFile) -> None:
         start, names = time.perf_counter(), self.names[first : first + AT_ONCE]
