@@ -119,6 +119,18 @@ def test_faults_are_waited_out(fetcher, at, scripted, caplog):
     assert "asking again" in caplog.text
 
 
+def test_a_fetcher_that_is_closed_asks_no_more(fetcher, at, scripted):
+    arrived = threading.Event()
+    scripted.script = lambda key, start, end: (arrived.set(), (500, b""))[1]
+    fetch = fetcher()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(fetch, [at(0, 10)])
+        assert arrived.wait(30)
+        fetch.close()  # returns
+        with pytest.raises(RuntimeError, match="object: the fetcher was closed before the store answered"):
+            answer.result(30)
+
+
 def test_what_is_wrong_for_good_is_raised_and_names_the_object(fetcher, at, scripted):
     fetch = fetcher()
     with pytest.raises(Replaced, match="s3://bucket/object: was replaced since it was indexed"):

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 
 from kimivl.config.store import StoreConfig
-from kimivl.data.store import service
+from kimivl.data.store import node, service, wire
 from kimivl.data.store.errors import CorruptObject, Missing
 from kimivl.data.store.node import NodeFetcher, socket_path
+from kimivl.data.store.wire import pack_places
 
 CONTENTS = np.random.default_rng(0).bytes(1_000_000)
 PATIENCE = 60.0
@@ -78,6 +80,16 @@ def test_all_clients_share_one_service_and_its_cache(fetcher, at, scripted, tmp_
     assert len(services(clients[0])) == 1 and len(scripted.asked) == 2
     counts = clients[0].counts()
     assert counts["gets"] == 2 and counts["memory_hits"] + counts["joined"] == 6 and counts["local"] == 0
+
+
+def test_places_that_are_equal_come_once(fetcher, at, tmp_path, place_of, monkeypatch):
+    """Frames of a video are in one place; what came is one object, so that memory holds it once."""
+    (tmp_path / "local").write_bytes(CONTENTS)
+    far, near, asked = at(5, 700), place_of((tmp_path / "local").as_uri(), CONTENTS, 10, 20), []
+    monkeypatch.setattr("kimivl.data.store.node.wire.pack_places", lambda places: asked.append(places) or pack_places(places))
+    found = fetcher()([far, near, far, at(6, 1), near, far])
+    assert found == [CONTENTS[5:705], CONTENTS[10:30], CONTENTS[5:705], CONTENTS[6:7], CONTENTS[10:30], CONTENTS[5:705]]
+    assert asked == [[far, at(6, 1)]] and found[0] is found[2] is found[5] and found[1] is found[4]
 
 
 def test_threads_of_a_client_do_not_wait_for_each_other(fetcher, at, scripted):
@@ -168,6 +180,79 @@ def test_warnings_of_the_service_are_seen_by_who_trains(fetcher, at, scripted, c
     scripted.script = lambda key, start, end: next(failures, (206, CONTENTS[start:end]))
     assert fetcher()([at(0, 10)]) == [CONTENTS[:10]]
     until(lambda: "s3://bucket/object: the store failed (500); attempt 1 failed, asking again in" in caplog.text)
+
+
+def test_a_client_that_hears_nothing_holds_nobody_up(tmp_path, monkeypatch):
+    """A process that is stopped takes no warnings: whoever warns goes on fetching, and the service ends when it is gone."""
+    monkeypatch.setattr(service, "LINGER", 0.2)
+    path = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as deaf:
+        listener.bind(str(path))
+        listener.listen()
+        deaf.connect(str(path))
+        made = service.Service(listener, StoreConfig(cache=tmp_path / "cache"))
+        running = threading.Thread(target=made.run, args=(path,), daemon=True)
+        running.start()
+        until(lambda: made._clients)
+        warns = threading.Thread(target=lambda: [made.warn("x" * 1000) for _ in range(5000)], daemon=True)  # 5 MB
+        warns.start()
+        warns.join(PATIENCE)
+        assert not warns.is_alive()
+        deaf.close()
+        running.join(PATIENCE)
+        assert not running.is_alive() and not path.exists()
+
+
+def test_an_answer_that_cannot_be_read_is_not_waited_for(monkeypatch):
+    """One that claims more bytes than there is memory for."""
+    ours, theirs = socket.socketpair()
+    with theirs, ThreadPoolExecutor(1) as pool:
+        connection = node._Connection(ours)
+        answer = pool.submit(connection.ask, wire.COUNTS, [])
+        wire.receive(theirs)
+        theirs.sendall(wire.HEAD.pack(1 << 62, 1, wire.JSON))
+        with pytest.raises(wire.Lost, match="its answer could not be read: MemoryError|OverflowError"):
+            answer.result(PATIENCE)
+        assert connection.lost
+
+
+def test_after_half_a_question_the_next_one_is_understood(fetcher, at, monkeypatch):
+    """Ctrl-C comes while a question is sent, and whoever asked goes on, in a notebook for example."""
+    whole, stopped = wire.send, iter([True])
+
+    def send(connection, kind, question, body):
+        if not next(stopped, False):
+            return whole(connection, kind, question, body)
+        connection.sendall(wire.HEAD.pack(1000, question, kind) + b"[")
+        raise KeyboardInterrupt
+
+    fetch = fetcher()
+    assert fetch.counts()["gets"] == 0  # there is a service, which this is sent to
+    monkeypatch.setattr(wire, "send", send)
+    with pytest.raises(KeyboardInterrupt):
+        fetch([at(0, 10)])
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(fetch, [at(10, 10)]).result(PATIENCE) == [CONTENTS[10:20]]
+
+
+def test_services_that_die_over_and_over_are_an_error_that_names_their_log(fetcher, at, monkeypatch):
+    def dead(path, settings, environment):
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return ours
+
+    monkeypatch.setattr(node, "connect", dead)
+    monkeypatch.setattr(node, "TRIES", 3)
+    with pytest.raises(OSError, match="the fetch service died 3 times in a row .*its log: .*[.]log"):
+        fetcher()([at(0, 10)])
+
+
+def test_a_folder_whose_name_is_too_long_for_a_socket_is_named(fetcher, at, tmp_path, monkeypatch):
+    (tmp_path / ("x" * 100)).mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 100)))
+    with pytest.raises(OSError, match="x/kimivl-.* has too long a name for the fetch service's socket; set TMPDIR to a shorter"):
+        fetcher().counts()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 def test_settings_and_credentials_tell_services_apart(fetcher):

@@ -26,6 +26,13 @@ def test_a_fault_that_passes_is_waited_out_and_seen(caplog):
     assert len(caplog.records) == 40 and "s3://b/k: the store failed; attempt 40 failed, asking again in" in caplog.text
 
 
+def test_an_outage_of_a_night_is_waited_out():
+    """2,000 repetitions, half a minute apart; 0.1 · 2^1100 is no number any more."""
+    slept = []
+    assert patiently(failing(*[Throttled("s3://b/k", "slow")] * 2000), sleep=slept.append) == "answer"
+    assert len(slept) == 2000 and all(LONGEST / 2 <= pause <= LONGEST for pause in slept[9:])
+
+
 def test_a_store_that_asks_for_less_is_not_worth_a_warning_at_once(caplog):
     assert patiently(failing(*[Throttled("s3://b/k", "slow")] * 3), sleep=lambda pause: None) == "answer"
     assert not caplog.records

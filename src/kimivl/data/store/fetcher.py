@@ -42,7 +42,7 @@ class Fetcher:
         self._memory = MemoryCache(settings.memory_bytes)
         self._disk = DiskCache(settings.cache or default_cache(), settings.disk_bytes) if settings.disk_bytes else None
         self._pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="fetch")
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), threading.Event()
         self._flights: dict[StoredBytes, Future[bytes]] = {}
         self._counts = dict.fromkeys(("gets", "bytes", "retries", "throttled", "coalesced", "joined", "local", "corrupt"), 0)
 
@@ -53,7 +53,8 @@ class Fetcher:
         self.close()
 
     def close(self) -> None:
-        """Ends its threads; requests that are under way are answered first."""
+        """Ends its threads; requests that are under way are answered first, but asked no more."""
+        self._closed.set()
         self._pool.shutdown(cancel_futures=True)
 
     def __call__(self, places: Sequence[StoredBytes]) -> list[bytes]:
@@ -134,10 +135,11 @@ class Fetcher:
         self._count("coalesced", len(run.places) - 1)
         return run, [self._pool.submit(self._get, place, *block) for block in run.blocks(self._block)]
 
-    def _arrive(self, run: Run, blocks: Sequence[Future[bytes]]) -> None:
+    def _arrive(self, run: Run, blocks: list[Future[bytes]]) -> None:
         try:
             data = b"".join(block.result() for block in blocks)
-        except BaseException as error:
+            blocks.clear()  # they hold the same bytes once more
+        except Exception as error:
             for place in run.places:
                 self._land(place, _raising(error))
             return
@@ -181,7 +183,11 @@ class Fetcher:
             self._count("retries")
             self._count("throttled", isinstance(fault, Throttled))
 
-        data = patiently(ask, failed)
+        def pause(seconds: float) -> None:
+            if self._closed.wait(seconds):
+                raise RuntimeError(f"{place.url}: the fetcher was closed before the store answered")
+
+        data = patiently(ask, failed, pause)
         self._count("gets")
         self._count("bytes", length)
         return data

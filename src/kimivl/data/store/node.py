@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,13 @@ from kimivl.data.store.fetcher import default_cache, is_local, read_local
 from kimivl.processor.stored import StoredBytes
 
 TRIES = 8  # services in a row that died of the same question
+LONGEST = 107  # bytes of the path of a Unix socket
 
 log = logging.getLogger("kimivl.data.store")
+
+
+class ServiceDied(OSError):
+    """Over and over; the message names its log."""
 
 
 class NodeFetcher:
@@ -59,11 +65,13 @@ class NodeFetcher:
     def __call__(self, places: Sequence[StoredBytes]) -> list[bytes]:
         """The bytes of each place, in the same order, inflated and verified.
 
-        Raises: Permanent, a StoreError; CorruptObject. Both name the object and the fix.
+        Raises: Permanent, a StoreError; CorruptObject. Both name the object and the fix. ServiceDied; OSError if none can start.
         """
-        far = [place for place in places if not is_local(place)]
-        fetched = iter(wire.unpack_data(self._ask(wire.FETCH, wire.pack_places(far)).body) if far else [])
-        return [read_local(place, self._files) if is_local(place) else next(fetched) for place in places]
+        each = dict.fromkeys(places)  # frames share a video, and samples a picture
+        far = [place for place in each if not is_local(place)]
+        contents = dict(zip(far, wire.unpack_data(self._ask(wire.FETCH, wire.pack_places(far)).body) if far else []))
+        contents |= {place: read_local(place, self._files) for place in each if is_local(place)}
+        return [contents[place] for place in places]
 
     def counts(self) -> dict[str, float]:
         """`Fetcher.counts` of the service: of all that this node fetched since it was started."""
@@ -92,7 +100,7 @@ class NodeFetcher:
                 frame = connection.ask(kind, body)
             except wire.Lost as error:
                 if attempt == TRIES:
-                    raise RuntimeError(f"the fetch service died {TRIES} times in a row ({error}); its log: {self._log}") from None
+                    raise ServiceDied(f"the fetch service died {TRIES} times in a row ({error}); its log: {self._log}") from None
                 log.warning("the fetch service is gone (%s); starting it again", error)
                 time.sleep(0.05 * 2**attempt)
             else:
@@ -133,13 +141,19 @@ class _Connection:
             question = next(self._questions)
             self._waiting[question] = answer
         with self._sending:
-            wire.send(self._socket, kind, question, body)
+            try:
+                wire.send(self._socket, kind, question, body)
+            except BaseException:  # half a question, by Ctrl-C for example: nobody could understand the next one
+                self.close()
+                raise
         return answer.result()
 
     def close(self) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # it is closed already
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def _listen(self) -> None:
+        why = ""
         try:
             while True:
                 frame = wire.receive(self._socket)
@@ -150,11 +164,15 @@ class _Connection:
                     answer = self._waiting.pop(frame.question)
                 answer.set_result(frame)
         except wire.Lost as error:
+            why = str(error)
+        except Exception as error:  # no memory for an answer, or one that is none
+            why = f"its answer could not be read: {type(error).__name__}: {error}"
+        finally:  # whatever happened, nobody waits for ever
             with self._lock:
                 self.lost = True
                 waiting, self._waiting = self._waiting, {}
             for answer in waiting.values():
-                answer.set_exception(wire.Lost(str(error)))
+                answer.set_exception(wire.Lost(why))
             self._socket.close()
 
 
@@ -166,7 +184,10 @@ def socket_path(settings: StoreConfig, environment: Mapping[str, str]) -> Path:
     if state.st_uid != os.getuid() or state.st_mode & 0o077:
         raise PermissionError(f"{folder} belongs to others or is open to them; remove it, or set TMPDIR to a folder of your own")
     what = json.dumps([settings.model_dump(mode="json"), sorted(environment.items())])
-    return folder / f"{hashlib.blake2b(what.encode(), digest_size=12).hexdigest()}.sock"
+    path = folder / f"{hashlib.blake2b(what.encode(), digest_size=12).hexdigest()}.sock"
+    if len(os.fsencode(path)) > LONGEST:
+        raise OSError(f"{folder} has too long a name for the fetch service's socket; set TMPDIR to a shorter one")
+    return path
 
 
 def connect(path: Path, settings: StoreConfig, environment: Mapping[str, str]) -> socket.socket:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from kimivl.data.store.errors import Throttled, Transient
 
 FIRST, LONGEST = 0.1, 30.0  # seconds of waiting, doubled from one to the next
+DOUBLINGS = 10  # more than it takes; an outage of hours has no end of them
 QUIET = 3  # repetitions without a warning of a store that merely asks for less
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ def patiently(
             attempt += 1
             if on_fault is not None:
                 on_fault(fault)
-            pause = min(LONGEST, FIRST * 2 ** (attempt - 1)) * JITTER.uniform(0.5, 1.0)
+            pause = min(LONGEST, FIRST * 2 ** min(attempt - 1, DOUBLINGS)) * JITTER.uniform(0.5, 1.0)
             if attempt > QUIET or not isinstance(fault, Throttled):
                 log.warning("%s; attempt %d failed, asking again in %.1f s", fault, attempt, pause)
             sleep(pause)

@@ -8,6 +8,7 @@ What it is not: a server for other machines or users: its socket lies in a folde
 import fcntl
 import logging
 import os
+import queue
 import socket
 import sys
 import threading
@@ -24,6 +25,7 @@ from kimivl.data.store.fetcher import Fetcher
 LINGER = 5.0  # seconds
 BACKLOG = 1024  # clients that connect at once
 THREADS = 256  # questions that are answered at the same time; most of them wait
+WARNINGS = 1000  # that a client may be behind with; its log has all of them
 
 log = logging.getLogger("kimivl.data.store")
 
@@ -37,10 +39,12 @@ class Service:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="answer")
         self._clients: list[_Client] = []
         self._lock = threading.Lock()
+        self._warnings: queue.Queue[str] = queue.Queue(WARNINGS)
         self._left = time.monotonic()
 
     def run(self, socket_path: Path) -> None:
         """Until nobody is left."""
+        threading.Thread(target=self._pass_warnings_on, daemon=True).start()
         self._listener.settimeout(LINGER / 10)
         while True:
             try:
@@ -56,27 +60,36 @@ class Service:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def warn(self, text: str) -> None:
-        """Tells a client, so that a person sees it; one, since all of them write to the same screen."""
-        with self._lock:
-            clients = list(self._clients)
-        for client in clients:
-            with suppress(wire.Lost):
-                client.send(wire.WARNING, 0, [text.encode()])
-                return
+        """Tells a client, so that a person sees it; never waits for one, since whoever warns is about to fetch."""
+        with suppress(queue.Full):
+            self._warnings.put_nowait(text)
+
+    def _pass_warnings_on(self) -> None:
+        while True:
+            text = self._warnings.get().encode()
+            with self._lock:
+                clients = list(self._clients)
+            for client in clients:  # one, since all of them write to the same screen
+                with suppress(wire.Lost):
+                    client.send(wire.WARNING, 0, [text])
+                    break
 
     def _is_idle(self) -> bool:
         with self._lock:
             return not self._clients and time.monotonic() - self._left > LINGER
 
     def _serve(self, client: "_Client") -> None:
-        with suppress(wire.Lost):
+        try:
             while True:
                 frame = wire.receive(client.connection)
                 self._pool.submit(self._answer, client, frame)
-        with self._lock:
-            self._clients.remove(client)
-            self._left = time.monotonic()
-        client.connection.close()
+        except wire.Lost:
+            pass
+        finally:  # else the service would never end
+            with self._lock:
+                self._clients.remove(client)
+                self._left = time.monotonic()
+            client.connection.close()
 
     def _answer(self, client: "_Client", frame: wire.Frame) -> None:
         with suppress(wire.Lost):
@@ -123,8 +136,9 @@ def _vanish(socket_path: Path) -> bool:
             return False
         socket_path.unlink(missing_ok=True)
         output = socket_path.with_suffix(".log")
-        if not output.stat().st_size:
-            output.unlink()
+        with suppress(FileNotFoundError):  # somebody tidied up
+            if not output.stat().st_size:
+                output.unlink()
         return True
 
 
@@ -146,6 +160,8 @@ def main(socket_path: Path, settings: StoreConfig) -> None:
     log.addHandler(_ToClients(service))
     try:
         service.run(socket_path)
+    except Exception:
+        log.exception("the fetch service ends by an error")  # clients start another one
     finally:
         os._exit(0)  # nothing is left to say to anybody, and no thread to wait for
 
