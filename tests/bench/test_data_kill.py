@@ -3,12 +3,21 @@
 import pytest
 
 from kimivl.bench.data_kill import _compare, kill_and_resume
+from kimivl.bench.data_store import BUDGET, ERRORS, CountingStore, fullest_second
 
 
 @pytest.mark.parametrize("packing", ["in_order", pytest.param("balanced", marks=pytest.mark.slow)])
 def test_killed_ranks_go_on_with_the_same_packs(tmp_path, packing):
     counts = kill_and_resume(tmp_path, steps=36, settings={"packing": packing, "pack_tokens": 700, "context": 700})
     assert counts["faults"] == [] and counts["kills"] == 5 and counts["packs"] >= 4 * 36
+
+
+@pytest.mark.slow
+def test_killed_ranks_go_on_with_the_same_packs_out_of_a_store_that_refuses_requests(tmp_path):
+    with CountingStore(tmp_path / "store", ERRORS).running() as store:
+        counts = kill_and_resume(tmp_path, steps=36, store=store)
+    assert counts["faults"] == [] and counts["kills"] == 5
+    assert len(store.arrived) >= 200 and fullest_second(store.arrived) <= BUDGET
 
 
 def line(step, digest="a", **packs):

@@ -9,6 +9,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from kimivl.bench import data_decode, data_index, data_memory, data_resume, data
 from kimivl.bench.data_kill import kill_and_resume
 from kimivl.bench.data_mixture import mixture_change
 from kimivl.bench.data_packing import packing
+from kimivl.bench.data_store import BUDGET, ERRORS, CountingStore, fullest_second
 from kimivl.config.recipe import load_recipe
 from kimivl.train.vocabulary import prepare_processor
 
@@ -58,21 +60,36 @@ def _sentence(line: dict[str, Any]) -> str:
 
 def _kill(options: Options) -> Lines:
     for way in ("in_order", "grouped", "balanced"):
-        with tempfile.TemporaryDirectory(prefix="kimivl-bench-") as folder:
-            counts = kill_and_resume(Path(folder), settings={"packing": way})
-        faults = len(counts["faults"])
-        yield {"name": f"kill and resume, {way}: steps with other data", "value": faults, "bar": 0, "ok": not faults} | counts
+        with _folder() as folder:
+            counts = kill_and_resume(folder, settings={"packing": way})
+        yield _killed(f"kill and resume, {way}: steps with other data", counts)
+    with _folder() as folder, CountingStore(folder / "store", ERRORS).running() as store:
+        counts = kill_and_resume(folder, store=store)
+    yield _killed("kill and resume, originals in a store that refuses 5 %: steps with other data", counts)
+    most = fullest_second(store.arrived)
+    yield {"name": "governor: most GETs in any second while ranks are killed", "value": most, "bar": BUDGET, "ok": most <= BUDGET}
+
+
+def _killed(name: str, counts: dict[str, Any]) -> dict[str, Any]:
+    faults = len(counts["faults"])
+    return {"name": name, "value": faults, "bar": 0, "ok": not faults} | counts
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="kimivl-bench-") as folder:
+        yield Path(folder)
 
 
 def _mixture(options: Options) -> Lines:
-    with tempfile.TemporaryDirectory(prefix="kimivl-bench-") as folder:
-        yield from mixture_change(Path(folder))
+    with _folder() as folder:
+        yield from mixture_change(folder)
 
 
 def _packing(options: Options) -> Lines:
     recipe = load_recipe(options.recipe)
-    with tempfile.TemporaryDirectory(prefix="kimivl-bench-") as folder:
-        processor = prepare_processor(recipe, Path(folder) / "processor")
+    with _folder() as folder:
+        processor = prepare_processor(recipe, folder / "processor")
         for each in packing(recipe, processor, LOOK_AHEAD, STEPS):
             name = f"packing, stage {each.stage} of {recipe.name}: share of tokens used"
             more = {"patches": round(each.patches, 4), "look_ahead": each.look_ahead, "longest_wait": each.longest_wait}

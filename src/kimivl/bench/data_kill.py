@@ -2,7 +2,8 @@
 
 What it is: `kill_and_resume`, with real processes and SIGKILL, five times in all: twice within one epoch, once directly after it
 went on; with 1, 4 and 2 ranks of 0, 3 and 1 workers, and a mixture that is changed in between. All arrays of every pack of every
-step are compared, and every digest.
+step are compared, and every digest. The run that is not killed reads files; the other one reads the same, or manifests of
+originals in a store that refuses one request in twenty and is asked by a governor.
 What it is not: the same of a training run with its weights (tests/train/test_killed.py).
 """
 
@@ -10,6 +11,7 @@ import hashlib
 import json
 import multiprocessing
 import random
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,11 +24,15 @@ from typing import Any
 import torch
 
 from kimivl.bench.data_corpus import corpus_processor, corpus_stage, draw_corpus
+from kimivl.bench.data_store import BUCKET, BUDGET, CountingStore, store_settings
 from kimivl.data.batch import PackedBatch
+from kimivl.data.index.build import index
 from kimivl.data.loader import Loader
 from kimivl.data.log import DataLog, Entry
 from kimivl.data.plan import PlanState
 from kimivl.data.source import Source
+from kimivl.data.store.client import Client
+from kimivl.data.store.node import NodeFetcher
 from kimivl.model.atomic import write_atomic
 
 SEED, EVERY, LIMIT = 7, 3, 120  # of the run; steps between checkpoints; seconds that a life may take
@@ -42,12 +48,27 @@ class Life:
     until: int | None
 
 
-def kill_and_resume(folder: Path, steps: int = 60, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Corpus:
+    """Where the sources lie, and what gets their pictures where these lie in a store."""
+
+    root: Path
+    fetch: NodeFetcher | None = None
+
+
+def kill_and_resume(
+    folder: Path, steps: int = 60, settings: Mapping[str, Any] | None = None, store: CountingStore | None = None
+) -> dict[str, Any]:
     """Kills and resumes in `folder`, which must be empty.
 
+    Args:
+        settings: of the stage.
+        store: where the run that is killed has its originals, served from `folder / "store"`; without one it reads files.
     Returns: `faults`, a sentence for each step whose data or digest differ, and counts of what was compared.
     """
-    draw_corpus(folder / "data")
+    near = Corpus(folder / "data")
+    draw_corpus(near.root)
+    read = in_a_store(folder, store) if store else near
     settings = {"steps": steps} | dict(settings or {})
     places = sorted(random.Random().sample(range(2, steps - 10), 4))
     changed = places[2] + 1 + EVERY  # behind the third kill
@@ -57,21 +78,33 @@ def kill_and_resume(folder: Path, steps: int = 60, settings: Mapping[str, Any] |
     ]  # fmt: skip
     log = Entry(step=changed, weights=OTHER)
     DataLog(folder / "whole" / "data_log.jsonl").append(log)
-    _live(folder, "whole", Life(1, 0, None), settings)
+    _live(folder, "whole", near, Life(1, 0, None), settings)
     for number, life in enumerate(lives):
         if number == 4:
             DataLog(folder / "killed" / "data_log.jsonl").append(log)
-        _live(folder, "killed", life, settings)
+        _live(folder, "killed", read, life, settings)
     return _compare(_lines(folder / "whole"), _lines(folder / "killed"), steps) | {"kills": len(lives) - 1, "changed_at": changed}
 
 
-def _live(folder: Path, run: str, life: Life, settings: Mapping[str, Any]) -> None:
+def in_a_store(folder: Path, store: CountingStore) -> Corpus:
+    """The corpus of `folder` as objects of the store, and manifests of them; what was asked for that is not counted."""
+    shutil.copytree(folder / "data", folder / "store" / BUCKET, dirs_exist_ok=True)
+    for source in (folder / "data").iterdir():
+        out = folder / "manifests" / source.name / "train.manifest"
+        index(f"s3://{BUCKET}/{source.name}/train.jsonl", out, client=Client(store.environment))
+    store.arrived.clear()
+    return Corpus(folder / "manifests", NodeFetcher(store_settings(folder / "cache", BUDGET), store.environment))
+
+
+def _live(folder: Path, run: str, corpus: Corpus, life: Life, settings: Mapping[str, Any]) -> None:
     """One life of the run: all its ranks, until they are done or killed."""
     (folder / run).mkdir(exist_ok=True)
     forked = multiprocessing.get_context("forkserver")  # from a process that has imported everything once and runs nothing
     forked.set_forkserver_preload([__name__])
     together = forked.Barrier(life.ranks)  # as the reduction of gradients keeps ranks together
-    processes = [forked.Process(target=_rank, args=(folder, run, rank, life, settings, together)) for rank in range(life.ranks)]
+    processes: list[BaseProcess] = [
+        forked.Process(target=_rank, args=(folder / run, corpus, rank, life, settings, together)) for rank in range(life.ranks)
+    ]
     for process in processes:
         process.start()
     made, end = folder / run / "steps-0.jsonl", time.monotonic() + LIMIT
@@ -103,13 +136,13 @@ def _steps(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def _rank(folder: Path, run: str, rank: int, life: Life, settings: Mapping[str, Any], together: Barrier) -> None:
+def _rank(here: Path, corpus: Corpus, rank: int, life: Life, settings: Mapping[str, Any], together: Barrier) -> None:
     """What one process does: reads its packs from the last state on, and writes down what they were."""
     torch.set_num_threads(1)
-    here, stage = folder / run, corpus_stage(**settings)
-    sources = {name: Source(folder / "data", name) for name in stage.sources}
+    stage = corpus_stage(**settings)
+    sources = {name: Source(corpus.root, name) for name in stage.sources}
     log = DataLog(here / "data_log.jsonl")
-    loader = Loader(stage, sources, corpus_processor(), SEED, rank, life.ranks, life.workers, log)
+    loader = Loader(stage, sources, corpus_processor(), SEED, rank, life.ranks, life.workers, log, corpus.fetch)
     first = 0
     with suppress(FileNotFoundError):
         state = json.loads((here / "state.json").read_text())
@@ -154,4 +187,4 @@ def _compare(whole: list[dict[str, Any]], killed: list[dict[str, Any]], steps: i
     missing = [step for step, packs in seen.items() if packs != set(expected[step]["packs"])]
     faults |= {f"step {step}: packs that no rank has read": None for step in missing}
     read = sum(len(line["packs"]) for line in killed)
-    return {"faults": list(faults), "steps": steps, "packs": read, "steps_made_again": len(killed) - steps}
+    return {"faults": list(faults), "steps": steps, "packs": read}

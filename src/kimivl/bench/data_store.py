@@ -89,7 +89,7 @@ def governor(count: int = 1500, burst: float = 1.5) -> list[dict[str, Any]]:
         expected = _digest([b"".join(part).hex() for part in _shares(contents)])
         store = CountingStore(folder / "store", ERRORS)
         with store.running():
-            fetch = NodeFetcher(_settings(folder / "cache", requests_per_second=BUDGET), store.environment)
+            fetch = NodeFetcher(store_settings(folder / "cache", requests_per_second=BUDGET), store.environment)
             with closing(fetch):
                 fetch.counts()  # the service is there
                 ended = _refuse_later(store, after=count / BUDGET / 5, seconds=burst) if burst else None
@@ -117,7 +117,7 @@ def second_epoch(count: int = 200) -> dict[str, Any]:
         with CountingStore(folder / "store", 0).running() as store:
             for _ in range(2):
                 before = len(store.arrived)
-                with Fetcher(_settings(folder / "cache"), Client(store.environment)) as fetch:
+                with Fetcher(store_settings(folder / "cache"), Client(store.environment)) as fetch:
                     same = fetch(places) == contents
                 gets = len(store.arrived) - before
         return _result("second epoch: GETs, all from the cache on disk", gets, 0, gets == 0 and same and before == count)
@@ -129,14 +129,14 @@ def flipped_byte(count: int = 50) -> dict[str, Any]:
         folder = Path(name)
         places, contents = originals(folder / "store", count)
         with CountingStore(folder / "store", 0).running() as store:
-            with Fetcher(_settings(folder / "cache"), Client(store.environment)) as fetch:
+            with Fetcher(store_settings(folder / "cache"), Client(store.environment)) as fetch:
                 fetch(places)
             rng = np.random.default_rng(0)
             for path in sorted((folder / "cache").glob("??/*")):
                 data = bytearray(path.read_bytes())
                 data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
                 path.write_bytes(data)
-            with Fetcher(_settings(folder / "cache"), Client(store.environment)) as fetch:
+            with Fetcher(store_settings(folder / "cache"), Client(store.environment)) as fetch:
                 wrong = sum(found != there for found, there in zip(fetch(places), contents))
                 missed = count - int(fetch.counts()["disk_damaged"])
             gets = len(store.arrived)
@@ -216,7 +216,8 @@ def _refuse_later(store: CountingStore, after: float, seconds: float) -> list[fl
     return ended
 
 
-def _settings(cache: Path, requests_per_second: float = 5000) -> StoreConfig:
+def store_settings(cache: Path, requests_per_second: float = 5000) -> StoreConfig:
+    """Of a node that keeps what it fetched on disk alone."""
     return StoreConfig(cache=cache, memory_bytes=0, requests_per_second=requests_per_second)
 
 

@@ -42,6 +42,8 @@ def test_places_and_bytes_come_back():
     ("error", "kind", "text"),
     [
         (errors.Missing("s3://b/k", "is not there"), errors.Missing, "s3://b/k: is not there"),
+        (errors.MissingObject("s3://b/k", "is gone"), errors.MissingObject, "s3://b/k: is gone"),
+        (errors.Replaced("s3://b/k", "is another"), errors.Replaced, "s3://b/k: is another"),
         (errors.CorruptObject("s3://b/k", "is wrong"), errors.CorruptObject, "s3://b/k: is wrong"),
         (ValueError("no URL"), ValueError, "no URL"),
         (KeyError("x"), RuntimeError, "the fetch service failed: KeyError: 'x'"),
@@ -50,3 +52,4 @@ def test_places_and_bytes_come_back():
 def test_errors_arrive_as_what_they_were(error, kind, text):
     heard = wire.unpack_error(b"".join(wire.pack_error(error)))
     assert type(heard) is kind and str(heard) == text
+    assert isinstance(heard, errors.DamagedObject) == isinstance(error, errors.DamagedObject)
