@@ -170,6 +170,15 @@ def test_a_folder_that_is_removed_while_somebody_waits_for_its_lock_is_not_count
     assert cache.size == used(tmp_path / "cache")
 
 
+def test_what_cannot_be_removed_stays_and_stops_nobody(tmp_path):
+    """A folder among the entries; another user's file is the same to whoever may not remove it."""
+    put(DiskCache(tmp_path, 1000), b"a" * 100)
+    (tmp_path / "aa" / "folder").mkdir(parents=True)
+    cache = DiskCache(tmp_path, 50)
+    assert cache.get(key(b"a" * 100)) is None and (tmp_path / "aa" / "folder").is_dir()
+    put(cache, b"b" * 20)
+
+
 def test_what_others_are_about_to_write_counts_and_is_not_driven_out(tmp_path):
     cache = DiskCache(tmp_path, 1000)
     (tmp_path / "aa").mkdir()

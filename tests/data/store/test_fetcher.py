@@ -141,6 +141,16 @@ def test_what_is_wrong_for_good_is_raised_and_names_the_object(fetcher, at, scri
     assert fetch([at(0, 10)]) == [CONTENTS[:10]]  # and the fetcher goes on
 
 
+def test_an_object_that_was_cut_has_what_is_left_of_it(fetcher, at, scripted):
+    """All three come with one request; only the one that lies behind the end is lost, for whoever asks for it."""
+    scripted.script = lambda key, start, end: (206, CONTENTS[start:end]) if end <= 1000 else (416, b"")
+    fetch, first, second, behind = fetcher(), at(0, 500, version=""), at(600, 300, version=""), at(950, 100, version="")
+    with pytest.raises(Replaced, match="object: ends before this range, so it was replaced since it was indexed"):
+        fetch([first, second, behind])
+    asked = len(scripted.asked)
+    assert fetch([first, second]) == [CONTENTS[:500], CONTENTS[600:900]] and len(scripted.asked) == asked == 4
+
+
 def test_bytes_that_came_wrong_once_are_fetched_again(fetcher, at, scripted, caplog):
     wrong = iter([True])
     scripted.script = lambda key, start, end: (206, b"?" * (end - start) if next(wrong, False) else CONTENTS[start:end])

@@ -12,12 +12,13 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from kimivl.config.store import StoreConfig
 from kimivl.data.store.cache import DiskCache, MemoryCache
 from kimivl.data.store.client import Client
-from kimivl.data.store.errors import INDEX_AGAIN, CorruptObject, Throttled, TimedOut, Transient
+from kimivl.data.store.errors import INDEX_AGAIN, CorruptObject, Replaced, Throttled, TimedOut, Transient
 from kimivl.data.store.governor import Governor
 from kimivl.data.store.ranges import Run, runs
 from kimivl.data.store.retry import patiently
@@ -140,8 +141,10 @@ class Fetcher:
             data = b"".join(block.result() for block in blocks)
             blocks.clear()  # they hold the same bytes once more
         except Exception as error:
+            # An object that was cut may still have some of its places whole. One of another version has none.
+            apart = isinstance(error, Replaced) and len(run.places) > 1 and not run.places[0].version
             for place in run.places:
-                self._land(place, _raising(error))
+                self._land(place, partial(self._alone, place) if apart else _raising(error))
             return
         for place in run.places:
             start = place.start - run.start
@@ -157,12 +160,18 @@ class Fetcher:
             self._memory.drop(_key(place))
             if self._disk:
                 self._disk.drop(place.sha256)
-            blocks = [self._get(place, *block) for block in Run(place.start, _end(place), (place,)).blocks(self._block)]
-            data = verified(place, b"".join(blocks))
+            data = verified(place, self._range(place))
         result = inflated(place, data)
         if self._disk:
             self._disk.put(place.sha256, data)
         return self._keep(place, result)
+
+    def _alone(self, place: StoredBytes) -> bytes:
+        return self._checked(place, self._range(place))
+
+    def _range(self, place: StoredBytes) -> bytes:
+        blocks = Run(place.start, _end(place), (place,)).blocks(self._block)
+        return b"".join(self._get(place, *block) for block in blocks)
 
     def _keep(self, place: StoredBytes, data: bytes) -> bytes:
         self._memory.put(_key(place), data)
