@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from PIL import Image
 
 from kimivl.cli import main
+from kimivl.config.base import ConfigError
+from kimivl.data.index.build import index
 from kimivl.data.pieces import DamagedSample
 from kimivl.train.data_changes import change_mixture
 from kimivl.train.metrics import read_metrics
@@ -71,6 +74,25 @@ def test_a_run_that_goes_on_takes_a_source_that_its_recipe_does_not_name(make_re
     assert steps[:9] == [0] * 9 and steps[11] > 0
 
 
+def test_a_manifest_that_a_change_brings_is_taken_when_the_run_goes_on_and_held_from_then_on(
+    make_recipe, make_stage, data, tmp_path
+):
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    index(str(root / "colors" / "train.jsonl"), root / "more" / "train.manifest")
+    recipe = make_recipe(make_stage("joint", steps=30, checkpoint_every=4, context=128, pack_tokens=192), data=root)
+    run = Run(recipe, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(run, 8).train()
+    change_mixture(run.folder, "joint", {"more": 1}, at=10)
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(Run(recipe, run.folder), 8).train()
+    (root / "colors" / "train.jsonl").write_text((root / "colors" / "train.jsonl").read_text().replace("colors-1", "colours-1"))
+    index(str(root / "colors" / "train.jsonl"), root / "more" / "train.manifest")
+    with pytest.raises(ConfigError, match="built anew since .*: more"):
+        Run(recipe, run.folder)
+
+
 def test_a_sample_is_left_out_and_the_log_says_why(stopped, capsys):
     reason = "the caption is wrong"
     assert (
@@ -90,6 +112,8 @@ def test_a_sample_is_left_out_and_the_log_says_why(stopped, capsys):
         (["mix", "joint", "captions"], "'captions' is no share: write source=weight"),
         (["mix", "joint", "captions=-1"], "weights.captions: .* greater than or equal to 0"),
         (["mix", "joint", "nowhere=1"], "data source 'nowhere' has no file"),
+        (["mix", "joint", "captions=1", "captions=3"], "captions has two shares: give one"),
+        (["mix", "joint", "../data/captions=1"], "'../data/captions' is no data source: sources are the folders below"),
         (["mix", "sft", "captions=1"], "no stage named 'sft'"),
         (["mix", "joint", "captions=1", "--at", "40"], "40 steps, so step 40 cannot"),
         (["include", "joint", "captions", "captions-1"], "captions-1 of captions is not left out .*; left out there: none"),

@@ -1,6 +1,7 @@
 """`kimivl data mix`, `kimivl data exclude` and `kimivl data include`: changes to the data of a stage that runs."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,17 @@ def add_changes(kinds: Any) -> None:
 def _data_mix(args: argparse.Namespace) -> None:
     from kimivl.train.data_changes import change_mixture
 
-    step = change_mixture(args.run_folder, args.stage, dict(map(_share, args.words)), args.at)
+    step = change_mixture(args.run_folder, args.stage, _shares(args.words), args.at)
     print(f"from step {step} on, stage {args.stage} draws {', '.join(args.words)}")
+
+
+def _shares(words: Sequence[str]) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for name, weight in map(_share, words):
+        if name in shares:
+            raise ValueError(f"{name} has two shares: give one")
+        shares[name] = weight
+    return shares
 
 
 def _share(word: str) -> tuple[str, float]:

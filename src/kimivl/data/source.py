@@ -134,8 +134,10 @@ def _line_ends(text: np.ndarray) -> np.ndarray:
 def source_path(root: Path, name: str, split: str = "train") -> Path:
     """`<root>/<name>/<split>.manifest` if it is there, else `<root>/<name>/<split>.jsonl`.
 
-    Raises: FileNotFoundError naming both if there is none.
+    Raises: FileNotFoundError naming both if there is none; ValueError for a name that leads out of the data.
     """
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{name!r} is no data source: sources are the folders below {root}")
     folder = Path(root) / name
     if is_manifest(folder / f"{split}.manifest"):
         return folder / f"{split}.manifest"

@@ -5,6 +5,7 @@ result (`eval/`), or the command line.
 
     runs/NAME/recipe.json               the recipe as it ran
     runs/NAME/data.json                 which build of the data it reads, where the data have a manifest
+    runs/NAME/lock                      held by the process that trains
     runs/NAME/processor/                tokenizer and image settings
     runs/NAME/stages/STAGE/metrics.jsonl, checkpoint/   while it trains (and metrics.interrupted.jsonl, as of `metrics.py`)
     runs/NAME/stages/STAGE/data_log.jsonl               what was changed about its data meanwhile
@@ -43,6 +44,7 @@ from kimivl.rl.rollout import Limits, NativeRollouts
 from kimivl.rl.shortest import pairs
 from kimivl.rl.verifier import Verifier
 from kimivl.train.build import Builder
+from kimivl.train.claim import claimed
 from kimivl.train.policy_trainer import PolicyTrainer
 from kimivl.train.preference_trainer import PreferenceTrainer
 from kimivl.train.rollout_engines import rollouts_for
@@ -83,10 +85,11 @@ class Run:
             self._check_problems(stage)
             for settings in stage.augment.values():
                 check_available(settings)
-        self._claim_folder()
-        processor = prepare_processor(self.recipe, self.folder / "processor")
-        for stage in unfinished:
-            self._runner(stage)(stage, processor)
+        with claimed(self.folder):
+            self._write_down()
+            processor = prepare_processor(self.recipe, self.folder / "processor")
+            for stage in unfinished:
+                self._runner(stage)(stage, processor)
 
     def source(self, name: str) -> Source:
         """What a mixture calls by this name: what a `sample` stage wrote, else a folder of the data."""
@@ -243,7 +246,7 @@ class Run:
             source, processor, self.recipe.pretraining_context, stage.pack_tokens, settings.samples
         ), settings.every
 
-    def _claim_folder(self) -> None:
+    def _write_down(self) -> None:
         """Writes down whose folder this is, and removes what a stage that died as it finished has left."""
         write_atomic(self.folder / "recipe.json", self.recipe.model_dump_json(indent=1) + "\n")
         if fingerprints := self.fingerprints:
@@ -266,7 +269,9 @@ class Run:
         """Later stages must not train on, nor scores be of, other samples than those that the first stages saw."""
         path, fingerprints = self.folder / "data.json", self.fingerprints
         kept = read_json(path) if path.exists() and fingerprints else fingerprints
-        if changed := sorted(name for name in {*kept, *fingerprints} if kept.get(name) != fingerprints.get(name)):
+        came_later = set(self._changed_sources) - set(kept)  # a data log brought them; they are held from now on
+        names = {*kept, *fingerprints} - came_later
+        if changed := sorted(name for name in names if kept.get(name) != fingerprints.get(name)):
             raise ConfigError(f"{self.recipe.data} was built anew since {self.folder} began: {', '.join(changed)}. {ADVICE}")
 
     @property
@@ -277,17 +282,26 @@ class Run:
         manifests = {name: digest_of(folder) for name, folder in self.manifests.items()}
         if built.exists():
             return dict(read_json(built)["fingerprints"]) | manifests
-        names = dict.fromkeys(name for stage in self.recipe.stages for name in stage.sources if name not in manifests)
-        files = {name: self.recipe.data / name / "train.jsonl" for name in names}
+        files = {name: self.recipe.data / name / "train.jsonl" for name in self._source_names if name not in manifests}
         return {name: _contents(path) for name, path in files.items() if path.exists()} | manifests
 
     @property
     def manifests(self) -> dict[str, Path]:
         """The manifests of sources in a store, by source."""
-        stages = self.recipe.stages
-        names = dict.fromkeys(name for stage in stages for name in (*stage.sources, *self.data_log(stage).sources))
-        folders = {name: self.recipe.data / name / "train.manifest" for name in names}
+        folders = {name: self.recipe.data / name / "train.manifest" for name in self._source_names}
         return {name: folder for name, folder in folders.items() if is_manifest(folder)}
+
+    @property
+    def _source_names(self) -> list[str]:
+        """Of all stages, those that their data logs brought among them."""
+        own = [name for stage in self.recipe.stages for name in stage.sources]
+        return list(dict.fromkeys([*own, *self._changed_sources]))
+
+    @property
+    def _changed_sources(self) -> list[str]:
+        """All that the data logs give a share and the recipe does not name."""
+        own = {name for stage in self.recipe.stages for name in stage.sources}
+        return [name for stage in self.recipe.stages for name in self.data_log(stage).sources if name not in own]
 
     def _check_data(self) -> None:
         """What only a later stage or the evaluation reads must not be missed after all the stages before it."""
