@@ -20,7 +20,6 @@ from kimivl.catalog.versions import Catalog, Known, Version, parse_reference, pl
 from kimivl.config.base import read_json
 from kimivl.data.manifest.schema import OBJECTS_FILE
 from kimivl.data.store.retry import patiently
-from kimivl.data.store.urls import join_url
 from kimivl.eval.progress import Lines, no_lines
 
 
@@ -162,7 +161,7 @@ def _plan(catalog: Catalog, version: Version, known: Known) -> Deletion:
         return Deletion(version, files, (), 0, 0, (), 0)
     with tempfile.TemporaryDirectory() as scratch:
         catalog.place.download(version.prefix + OBJECTS_FILE, Path(scratch) / OBJECTS_FILE)
-        originals = {join_url(version.root, each.name): each for each in originals_of(Path(scratch))}
+        originals = {version.places.url(each.name): each for each in originals_of(Path(scratch))}
     others = _originals_of_others(catalog, version)
     own = {url: original for url, original in originals.items() if url not in others}
     there = listing(catalog.place.client, own)
@@ -193,7 +192,7 @@ def _originals_of_others(catalog: Catalog, version: Version) -> set[str]:
             other = catalog.read_version(known.name, known.number)
             if OBJECTS_FILE in known.keys:
                 catalog.place.download(other.prefix + OBJECTS_FILE, table)
-                urls.update(join_url(other.root, name) for name in original_names(table))
+                urls.update(other.places.url(name) for name in original_names(table))
     return urls
 
 
