@@ -50,10 +50,9 @@ def _charts(figures: Figures) -> list[Markup]:
         tag(
             "figure",
             tag("figcaption", spread.title, " ", tag("small", spread.basis)),
-            histogram(spread.values, spread.unit, spread.log),
+            histogram(spread.bins, spread.unit),
         )
         for spread in figures.spreads
-        if len(spread.values)
     ]
     if figures.languages:
         caption = tag("figcaption", "Language", " ", tag("small", figures.languages_basis))
