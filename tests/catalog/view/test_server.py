@@ -21,7 +21,7 @@ from kimivl.data.manifest.manifest import Manifest
 from kimivl.data.manifest.schema import SAMPLES, write_manifest
 from kimivl.data.source import Source
 from kimivl.data.store.node import NodeFetcher
-from tests.catalog.view.conftest import chat, write
+from tests.catalog.view.conftest import PLACES, chat, write
 
 
 def test_it_listens_on_this_machine_only(server):
@@ -93,6 +93,17 @@ def test_a_page_that_poses_as_a_picture_is_never_handed_out(ask, index):
 def test_a_row_that_cannot_be_read_says_why_and_shows_its_line(ask, index):
     status, _, body = ask(f"/sample/{index('hostile')}/3")
     assert status == 200 and b"train.jsonl:4: not valid JSON" in body and b"{&quot;id&quot;: &quot;broken" in body
+
+
+def test_cards_show_the_places_that_texts_name(ask, index, elements):
+    """Each over its own picture, in the picture's pixels: the third disc lies at (0.5, 0.5) of 200 × 100."""
+    page = elements(ask(f"/source/{index('discs')}")[2].decode())
+    overlays = [one for one in page.of("overlay")]
+    assert [(one["viewbox"], one["preserveaspectratio"]) for one in overlays] == [("0 0 200 100", "xMidYMid meet")] * len(PLACES)
+    assert [one["aria-label"] for one in overlays] == [f"point ({x:g}, {y:g})" for x, y in PLACES]
+    dots = [one["d"] for _, one in page.found if "dot" in (one.get("class") or "").split()]
+    assert dots[2] == "M100.000 50.000h0.001"
+    assert not elements(ask(f"/source/{index('hostile')}")[2].decode()).of("overlay")
 
 
 def test_a_missing_picture_is_named(ask, index):

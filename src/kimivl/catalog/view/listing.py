@@ -4,8 +4,11 @@ import re
 import time
 
 from kimivl.catalog.view.context import View, picture_address, sample_address, source_address
+from kimivl.catalog.view.drawing import marks_of, overlay
 from kimivl.catalog.view.markup import Inside, Markup, tag
+from kimivl.catalog.view.overview import awaited_figures
 from kimivl.catalog.view.page import fault, page, panel, steps
+from kimivl.catalog.view.pictures import shown_size
 from kimivl.catalog.view.shelf import Entry
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source
@@ -37,7 +40,7 @@ def listing(view: View, entry: Entry, start: int, query: str) -> Markup:
         links.append(("last »", None if done else source_address(entry, last), ""))
     ways = steps(links)
     cards = [_card(source, entry, row) for row in rows]
-    figures = panel(tag("div", tag("p", "…", class_="note"), class_="figures", data_fragment=f"/figures/{entry.index}"))
+    figures = panel(awaited_figures(entry))
     bar = tag("div", _search(entry, query), _go_to(entry, start, len(source)), tag("p", said, class_="note"), ways, class_="bar")
     return page(
         entry.title, [("data", "/"), (entry.title, None)], figures, bar, tag("div", cards, class_="cards"),
@@ -103,8 +106,20 @@ def _card(source: Source, entry: Entry, row: int) -> Markup:
     count = len(sample.images)
     many = tag("span", f"{count} pictures", class_="many") if count > 1 else None
     words = tag("span", _snippet(sample, SNIPPET if shown else 4 * SNIPPET), class_="words")
-    frame = tag("span", shown, many, class_="thumb") if shown else None
+    frame = tag("span", shown, _places(sample), many, class_="thumb") if shown else None
     return tag("a", frame, words, tag("small", sample.id), class_="card", href=address)
+
+
+def _places(sample: Sample) -> Inside:
+    """What the texts name, over the only picture. A picture that cannot be read says so itself."""
+    if len(sample.images) != 1 or not ({"coordinates", "outline"} & sample.meta.keys()):
+        return None
+    try:
+        size = shown_size(sample.images[0])
+    except (ValueError, OSError):
+        return None
+    marks = marks_of(sample, size).marks
+    return overlay(marks, size, inside=True) if marks else None
 
 
 def _snippet(sample: Sample, length: int) -> str:
