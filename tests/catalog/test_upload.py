@@ -124,6 +124,28 @@ def test_a_copy_in_another_store_has_them_too(catalog, manifest, tmp_path):
     assert len(stored(onwards)) == 4
 
 
+def test_of_a_disk_only_the_folders_of_originals_are_listed(tmp_path, monkeypatch):
+    """Some cells hold bytes, others paths: originals lie in two folders that have little above them in common."""
+    root, out = tmp_path / "table", tmp_path / "data" / "mine" / "train.manifest"
+    root.mkdir()
+    for number in range(4):
+        Image.fromarray(pixels(number)).save(root / f"{number}.png")
+    cells = [{"bytes": (root / f"{n}.png").read_bytes() if n < 2 else None, "path": f"{n}.png"} for n in range(4)]
+    rows = {"id": [f"p{number}" for number in range(4)], "image": cells, "caption": ["a picture"] * 4}
+    pq.write_table(pa.table(rows), root / "train.parquet")
+    index(str(root), out)
+    listed: list[str] = []
+    original = Client.list
+    monkeypatch.setattr(Client, "list", lambda client, url: listed.append(url.rstrip("/") + "/") or original(client, url))
+    catalog = Catalog(str(tmp_path / "catalog"))
+    publish(out, catalog, "mine")
+    assert sync(catalog, Catalog(str(tmp_path / "copy")), "mine").copied == 4
+    plan = delete(catalog, "mine@1")
+    assert len(plan.originals) == 4 and not list((tmp_path / "catalog" / "originals").rglob("*.png"))
+    folders = tuple(folder.as_uri() + "/" for folder in (root, out.parent, tmp_path / "catalog", tmp_path / "copy"))
+    assert len(listed) > 4 and all(url.startswith(folders) for url in listed)
+
+
 @pytest.mark.parametrize("part", [64 << 20, 100])
 def test_what_was_changed_or_is_in_the_way_stops_a_publication_that_goes_on_later(catalog, manifest, monkeypatch, part):
     """`part`: pictures in one piece, or in parts as large ones are."""

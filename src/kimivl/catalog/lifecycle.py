@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from kimivl.catalog.originals import Original, listing, original_names, originals_of
+from kimivl.catalog.originals import Original, listing_of, original_names, originals_of
 from kimivl.catalog.publish import withdraw
 from kimivl.catalog.versions import Catalog, Known, Version, parse_reference, plural, some, to_json
 from kimivl.config.base import read_json
@@ -164,7 +164,7 @@ def _plan(catalog: Catalog, version: Version, known: Known) -> Deletion:
         originals = {version.places.url(each.name): each for each in originals_of(Path(scratch))}
     others = _originals_of_others(catalog, version)
     own = {url: original for url, original in originals.items() if url not in others}
-    there = listing(catalog.place.client, own)
+    there = listing_of(catalog.place.client, own.values(), version.places)
     replaced = tuple(url for url in there if _differs(own[url], there[url].version))
     going = tuple(sorted(set(there) - set(replaced)))
     size = sum(there[url].size for url in going)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from kimivl.data.manifest.places import Places
+from kimivl.data.manifest.places import Places, is_own
 from kimivl.data.manifest.schema import OBJECTS_FILE
 from kimivl.data.store.client import Client, Entry
 from kimivl.data.store.retry import patiently
@@ -79,11 +79,20 @@ def listing(client: Client, urls: Iterable[str]) -> dict[str, Entry]:
     return found
 
 
+def listing_of(client: Client, originals: Iterable[Original], places: Places) -> dict[str, Entry]:
+    """What the store has of these, by URL. Pictures of the manifest's own are listed by themselves: what lies above both folders
+    may be a whole disk."""
+    urls: tuple[list[str], list[str]] = ([], [])
+    for original in originals:
+        urls[is_own(original.name)].append(places.url(original.name))
+    return listing(client, urls[0]) | listing(client, urls[1])
+
+
 def check_originals(originals: Sequence[Original], places: Places, client: Client, lines: Lines = no_lines) -> None:
     """Raises: ValueError naming those that are missing, too short, or of another version than was indexed."""
     urls = {places.url(original.name): original for original in originals}
     advance = lines("originals looked for", len(urls))
-    there = listing(client, urls)
+    there = listing_of(client, originals, places)
     advance(len(urls))
     faults = [f"{url} {fault}" for url, original in urls.items() if (fault := _fault(original, there.get(url)))]
     if faults:

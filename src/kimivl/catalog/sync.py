@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kimivl.catalog.fetch import download_tables, read_checked
-from kimivl.catalog.originals import Original, listing, originals_of
+from kimivl.catalog.originals import Original, listing_of, originals_of
 from kimivl.catalog.place import ONE_PART, PARTS, folder_url
 from kimivl.catalog.publish import check_deletions, files_of, finish, record_bytes, withdraw, write_table
 from kimivl.catalog.statistics import read_statistics
@@ -131,8 +131,8 @@ class _Copies:
             raise ValueError(
                 f"{whole[0]} does not lie below the manifest's root, so it cannot be copied: index it with its own root"
             )
-        have = listing(self.source, (self.source_places.url(original.name) for original in originals))
-        there = listing(self.target, (self.target_places.url(original.name) for original in originals))
+        have = listing_of(self.source, originals, self.source_places)
+        there = listing_of(self.target, originals, self.target_places)
         advance = lines("originals copied or found", len(originals))
         with ThreadPoolExecutor(WORKERS) as pool:
             try:
