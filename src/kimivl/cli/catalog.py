@@ -274,13 +274,13 @@ def _stats(args: argparse.Namespace) -> None:
 
 def _count_tokens(args: argparse.Namespace, folder: Path) -> None:
     """As `kimivl data lengths` does, unless it was done."""
-    from kimivl.data.lengths import lengths_of, measure_lengths
+    from kimivl.data.lengths import all_lengths, measure_lengths
     from kimivl.data.source import Source
     from kimivl.processor.processor import Processor
 
     source = Source(folder.parent.parent, folder.parent.name, folder.stem)
     tokenizer = Processor.from_pretrained(args.processor).tokenizer
-    if lengths_of(source, tokenizer) is None:
+    if tokenizer.digest not in {each.tokenizer for each in all_lengths(source.path, source.records.identity)}:
         with _lines(args) as lines:
             measure_lengths(source, tokenizer, lines("tokens counted", len(source)), str(args.processor))
 
