@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from kimivl.catalog.view.context import View, pack_address, sample_address
+from kimivl.catalog.view.context import View, pack_address, sample_address, source_address
 from kimivl.catalog.view.server import ViewServer
 from kimivl.catalog.view.shelf import Shelf
 from kimivl.config.recipe import StageConfig
@@ -156,6 +156,7 @@ def main() -> None:
         assert places is not None
         shots = {
             "overview": ("", 1160, 950, False),
+            "cards": (source_address(places)[1:], 1160, 980, False),
             "sample": (sample_address(places, 7, epoch=1)[1:], 1160, 860, False),
             "packs": (pack_address(3, 1)[1:], 1160, 900, True),
         }

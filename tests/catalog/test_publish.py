@@ -1,16 +1,11 @@
 """A manifest becomes a version: all its files or none, numbers in a row, nothing overwritten."""
 
-import io
 import json
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from kimivl.catalog.publish import publish, write_table
 from kimivl.catalog.versions import NoVersion
-from kimivl.data.index.build import index
 from tests.catalog.manifests import make_manifest
 
 FILES = {
@@ -106,15 +101,3 @@ def test_a_damaged_record_is_named(manifest, catalog, tmp_path):
     record.write_text(record.read_text().replace('"digest"', '"digits"'))
     with pytest.raises(ValueError, match=r"cats/1/version.json is no version record of this program \(digest: "):
         catalog.find("cats@1")
-
-
-def test_pictures_that_were_written_out_of_tables_have_no_lasting_place(catalog, tmp_path):
-    picture = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(picture, "PNG")
-    rows = {"image": [{"bytes": picture.getvalue(), "path": None}], "caption": ["red"]}
-    (tmp_path / "tables").mkdir()
-    pq.write_table(pa.table(rows), tmp_path / "tables" / "train.parquet")
-    index(str(tmp_path / "tables"), tmp_path / "data" / "mine" / "train.manifest")
-    with pytest.raises(ValueError, match="1 pictures of .* were written out of tables and lie beside it .* lasting place"):
-        publish(tmp_path / "data" / "mine" / "train.manifest", catalog, "mine")
-    assert catalog.known("mine") == []

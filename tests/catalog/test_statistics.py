@@ -6,8 +6,11 @@ from collections import Counter
 
 import pytest
 
-from kimivl.catalog.statistics import ASPECT_EDGES, PICTURE_EDGES, SIDE_EDGES, TEXT_EDGES, statistics
+from kimivl.catalog.statistics import ASPECT_EDGES, PICTURE_EDGES, SIDE_EDGES, TEXT_EDGES, TOKEN_EDGES, statistics
+from kimivl.data.lengths import measure_lengths
 from kimivl.data.manifest.schema import write_manifest
+from kimivl.data.source import Source
+from kimivl.processor.tokenizer import Tokenizer
 from tests.catalog.manifests import sample_row
 
 
@@ -86,6 +89,20 @@ def test_a_duplicate_is_the_same_content_at_another_place(rows, found):
     assert several, "the rows were drawn to hold some"
     assert found["duplicates"]["contents"] == len(several)
     assert found["duplicates"]["copies"] == sum(len(lengths) - 1 for lengths in several)
+
+
+def test_tokens_that_were_counted_are_summed_by_vocabulary(tmp_path):
+    folder, lengths = tmp_path / "mine" / "train.manifest", [0, 14, 15, 16, 300, 5000]
+    samples = [sample_row(number, [], "a" * length) for number, length in enumerate(lengths)]
+    write_manifest(folder, [], samples, "file:///none/")
+    assert statistics(folder)["token_lengths"] == []
+    tokenizer = Tokenizer({bytes([value]): value for value in range(256)})
+    measure_lengths(Source(tmp_path, "mine"), tokenizer, called="bytes")
+    tokens = [length + 1 for length in lengths]  # a token a byte, and [EOS]
+    assert statistics(folder)["token_lengths"] == [
+        {"tokenizer": tokenizer.digest, "vocabulary": tokenizer.vocab_size, "called": "bytes", "tokens": sum(tokens)}
+        | histogram(tokens, TOKEN_EDGES)
+    ]
 
 
 def test_an_empty_manifest_has_nothing_of_everything(tmp_path):

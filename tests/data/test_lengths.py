@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kimivl.cli import main
-from kimivl.data.lengths import counted, length_of, lengths_of, measure_lengths
+from kimivl.data.lengths import all_lengths, counted, length_of, lengths_of, measure_lengths
 from kimivl.data.pieces import outline
 from kimivl.data.source import Source
 from kimivl.processor.bpe import train_ranks
@@ -57,6 +57,18 @@ def test_a_table_is_of_one_state_of_the_source_and_one_vocabulary(source, proces
     assert lengths_of(Source(source.path.parent.parent, "mixed"), processor.tokenizer) is None
 
 
+def test_tables_say_whose_tokens_they_are(source, processor):
+    other = Tokenizer(train_ranks(["abab"], 257))
+    measure_lengths(source, processor.tokenizer, called="runs/a/processor")
+    measure_lengths(source, other)
+    found = {each.tokenizer: each for each in all_lengths(source.path, source.records.identity)}
+    assert set(found) == {processor.tokenizer.digest, other.digest}
+    first = found[processor.tokenizer.digest]
+    assert first.tokens_N.tolist() == lengths_of(source, processor.tokenizer)["tokens"].tolist()
+    assert first.name == f"runs/a/processor ({processor.tokenizer.vocab_size:,} tokens, digest {first.tokenizer[:8]})"
+    assert all_lengths(source.path, "another state of the source") == []
+
+
 def test_a_row_that_cannot_be_rendered_is_named_and_no_table_is_left(write, processor):
     source = write("tried", [{"content": [{"type": "text", "text": "a", "ids": [98]}]}])
     with pytest.raises(ValueError, match="sample tried-0 of .*train.jsonl: the ids of the text 'a'"):
@@ -67,7 +79,7 @@ def test_a_row_that_cannot_be_rendered_is_named_and_no_table_is_left(write, proc
 def test_the_command_counts_a_source_and_says_where(source, processor, tmp_path, capsys):
     processor.save_pretrained(tmp_path / "processor")
     assert main(["data", "lengths", str(source.path.parent), "--processor", str(tmp_path / "processor")]) == 0
-    (table,) = (source.path.parent / "train.lengths").iterdir()
+    (table,) = (source.path.parent / "train.lengths").glob("*.npy")
     assert f"lengths: {table}" in capsys.readouterr().out and len(lengths_of(source, processor.tokenizer)) == 3
     assert main(["data", "lengths", str(tmp_path / "nothing"), "--processor", str(tmp_path / "processor")]) == 1
     assert "data source 'nothing' has no file" in capsys.readouterr().err

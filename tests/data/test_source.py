@@ -133,3 +133,18 @@ def test_lines_are_found_wherever_a_large_file_is_cut(write, monkeypatch, piece)
     monkeypatch.setattr("kimivl.data.source.PIECE", piece)
     source = write("long", [{"content": f"text {number}"} for number in range(30)])
     assert [source[row].content[0].text for row in range(30)] == [f"text {number}" for number in range(30)]
+
+
+def test_words_are_found_in_lines_without_parsing_them(write):
+    texts = ["Alpha", "beta", "ALPHABET", "größe", "GRÖSSE", "中文", "ends in alpha"]
+    source = write("words", [{"content": text} for text in texts])
+    source.path.write_text(
+        "\n".join(json.dumps({"id": f"{n}", "content": text}, ensure_ascii=False) for n, text in enumerate(texts))
+    )
+    source = Source(source.path.parent.parent, "words")
+    assert (
+        source.holding("alpha", 0, 99) == [0, 2, 6]
+        and source.holding("alpha", 1, 6) == [2]
+        and source.holding("x y", 0, 99) == []
+    )
+    assert source.holding("Größe", 0, 7) == [3, 4] and source.holding("中", 5, 6) == [5]

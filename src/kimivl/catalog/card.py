@@ -16,6 +16,7 @@ from rich.filesize import decimal
 
 from kimivl.catalog.statistics import UNKNOWN, Statistics
 from kimivl.catalog.versions import Version
+from kimivl.data.lengths import tokenizer_name
 
 SIZES = (
     ("n<1K", 10**3),
@@ -45,8 +46,8 @@ def card(version: Version, numbers: Statistics) -> str:
     ]
     for title, rows in names(numbers):
         parts += [f"## {title}", _table(("which", "how many"), rows)]
-    for key, title in HISTOGRAMS.items():
-        rows = [(name, f"{count:,}") for name, count in bins(numbers[key])]
+    for title, counted in histograms(numbers):
+        rows = [(name, f"{count:,}") for name, count in counted]
         parts += [f"## {title}", _table(("from … to below", "how many"), rows)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -58,6 +59,7 @@ def contents(numbers: Statistics) -> list[tuple[str, str]]:
         ("samples", f"{numbers['samples']:,}"),
         ("pictures in samples", f"{numbers['pictures']:,}"),
         ("characters", f"{numbers['characters']:,}"),
+        *((f"tokens of texts by {_vocabulary(each)}", f"{each['tokens']:,}") for each in _token_lengths(numbers)),
         ("originals", f"{numbers['objects']:,}"),
         ("bytes of originals", decimal(numbers["bytes"])),
         ("frames of videos", f"{numbers['frames']:,}"),
@@ -74,6 +76,21 @@ def names(numbers: Statistics) -> list[tuple[str, list[tuple[str, str]]]]:
         ("Licences of originals", _named(numbers["licences"]["objects"])),
         ("Media types of originals", types),
     ]
+
+
+def histograms(numbers: Statistics) -> list[tuple[str, list[tuple[str, int]]]]:
+    """All histograms, as (title, [(range, how many)])."""
+    tokens = [(f"Tokens of a sample, pictures left out, by {_vocabulary(each)}", bins(each)) for each in _token_lengths(numbers)]
+    return tokens + [(title, bins(numbers[key])) for key, title in HISTOGRAMS.items()]
+
+
+def _token_lengths(numbers: Statistics) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = numbers.get("token_lengths", [])  # stats.json of earlier versions has none
+    return found
+
+
+def _vocabulary(counted: Mapping[str, Any]) -> str:
+    return tokenizer_name(counted["called"], counted["vocabulary"], counted["tokenizer"])
 
 
 def bins(histogram: Mapping[str, Sequence[float]]) -> list[tuple[str, int]]:

@@ -23,7 +23,7 @@ RECORDS = {
     },
     "objects": {
         "name": ("text", "How records call the original."),
-        "url": ("text", "The object that holds its bytes, relative to the root."),
+        "url": ("text", "The object that holds its bytes, relative to the root; ./ stands for `beside` of version.json."),
         "start": ("whole", "First byte in that object."),
         "length": ("whole", "Bytes in that object."),
         "deflated": ("yes", "Whether these bytes are raw deflate data."),
@@ -32,7 +32,6 @@ RECORDS = {
         "width": ("whole", "Pixels, upright."),
         "height": ("whole", "Pixels, upright."),
         "licence": ("text", "SPDX, where it is known."),
-        "language": ("text", "BCP 47, where it is known."),
     },
 }
 

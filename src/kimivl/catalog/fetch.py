@@ -18,7 +18,8 @@ from kimivl.model.atomic import replaced_folder
 
 
 def fetch(catalog: Catalog, reference: str, out: Path, lines: Lines = no_lines) -> tuple[Version, str]:
-    """Writes the manifest of a version to `out`, and into its manifest.json where it came from, so that a run can hold it.
+    """Writes the manifest of a version to `out`, and into its manifest.json where its originals lie, and where it came from, so
+    that a run can hold it.
 
     Returns: the version and its state, released or deprecated.
     Raises: ValueError for a folder that is no manifest and would be lost, or a version that was retired; CorruptObject;
@@ -32,8 +33,8 @@ def fetch(catalog: Catalog, reference: str, out: Path, lines: Lines = no_lines) 
     with replaced_folder(out) as new:
         download_tables(catalog, version, new, lines)
         origin = {"url": catalog.url, "name": version.name, "number": version.number}
-        head = read_json(new / "manifest.json")
-        (new / "manifest.json").write_bytes(to_json(head | {"catalog": origin}))
+        head = read_json(new / "manifest.json") | {"root": version.root, "beside": version.beside, "catalog": origin}
+        (new / "manifest.json").write_bytes(to_json(head))
     return version, known.state
 
 

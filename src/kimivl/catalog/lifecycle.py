@@ -14,13 +14,12 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from kimivl.catalog.originals import Original, listing, original_names, originals_of
+from kimivl.catalog.originals import Original, listing_of, original_names, originals_of
 from kimivl.catalog.publish import withdraw
 from kimivl.catalog.versions import Catalog, Known, Version, parse_reference, plural, some, to_json
 from kimivl.config.base import read_json
 from kimivl.data.manifest.schema import OBJECTS_FILE
 from kimivl.data.store.retry import patiently
-from kimivl.data.store.urls import join_url
 from kimivl.eval.progress import Lines, no_lines
 
 
@@ -162,10 +161,10 @@ def _plan(catalog: Catalog, version: Version, known: Known) -> Deletion:
         return Deletion(version, files, (), 0, 0, (), 0)
     with tempfile.TemporaryDirectory() as scratch:
         catalog.place.download(version.prefix + OBJECTS_FILE, Path(scratch) / OBJECTS_FILE)
-        originals = {join_url(version.root, each.name): each for each in originals_of(Path(scratch))}
+        originals = {version.places.url(each.name): each for each in originals_of(Path(scratch))}
     others = _originals_of_others(catalog, version)
     own = {url: original for url, original in originals.items() if url not in others}
-    there = listing(catalog.place.client, own)
+    there = listing_of(catalog.place.client, own.values(), version.places)
     replaced = tuple(url for url in there if _differs(own[url], there[url].version))
     going = tuple(sorted(set(there) - set(replaced)))
     size = sum(there[url].size for url in going)
@@ -193,7 +192,7 @@ def _originals_of_others(catalog: Catalog, version: Version) -> set[str]:
             other = catalog.read_version(known.name, known.number)
             if OBJECTS_FILE in known.keys:
                 catalog.place.download(other.prefix + OBJECTS_FILE, table)
-                urls.update(join_url(other.root, name) for name in original_names(table))
+                urls.update(other.places.url(name) for name in original_names(table))
     return urls
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from kimivl.data.manifest.places import Places, is_own
 from kimivl.data.manifest.schema import OBJECTS_FILE
 from kimivl.data.store.client import Client, Entry
 from kimivl.data.store.retry import patiently
-from kimivl.data.store.urls import join_url
 from kimivl.eval.progress import Lines, no_lines
 
 TOLD = 5  # faults that are told one by one
@@ -31,7 +31,8 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """`name`: its URL relative to the root. `version`: etag when it was indexed. `ranges`: those that rows name, by place."""
+    """`name`: its `url` in the table, as `Places` understands it. `version`: etag when it was indexed. `ranges`: those that rows
+    name, by place."""
 
     name: str
     version: str
@@ -78,11 +79,20 @@ def listing(client: Client, urls: Iterable[str]) -> dict[str, Entry]:
     return found
 
 
-def check_originals(originals: Sequence[Original], root: str, client: Client, lines: Lines = no_lines) -> None:
+def listing_of(client: Client, originals: Iterable[Original], places: Places) -> dict[str, Entry]:
+    """What the store has of these, by URL. Pictures of the manifest's own are listed by themselves: what lies above both folders
+    may be a whole disk."""
+    urls: tuple[list[str], list[str]] = ([], [])
+    for original in originals:
+        urls[is_own(original.name)].append(places.url(original.name))
+    return listing(client, urls[0]) | listing(client, urls[1])
+
+
+def check_originals(originals: Sequence[Original], places: Places, client: Client, lines: Lines = no_lines) -> None:
     """Raises: ValueError naming those that are missing, too short, or of another version than was indexed."""
-    urls = {join_url(root, original.name): original for original in originals}
+    urls = {places.url(original.name): original for original in originals}
     advance = lines("originals looked for", len(urls))
-    there = listing(client, urls)
+    there = listing_of(client, originals, places)
     advance(len(urls))
     faults = [f"{url} {fault}" for url, original in urls.items() if (fault := _fault(original, there.get(url)))]
     if faults:

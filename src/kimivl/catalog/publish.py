@@ -3,7 +3,8 @@
 What it is: `publish`. A number is taken first, by a draft that only one writer can create; the record that makes the version
 exist is written last. A writer that was killed in between is resumed by the next one with the same manifest, so no number is
 lost.
-What it is not: a copy of originals; they stay where the manifest says, and are looked for before anything is written.
+What it is not: a copy of originals; they stay where the manifest says, and are looked for before anything is written. Only
+pictures that were written out of tables go with a version (`upload.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,10 @@ from kimivl.catalog.croissant import croissant
 from kimivl.catalog.originals import Original, check_originals, originals_of
 from kimivl.catalog.place import Place, sha256, sha256_of_file
 from kimivl.catalog.statistics import Statistics, statistics
+from kimivl.catalog.upload import upload
 from kimivl.catalog.versions import (
     DRAFT,
+    ORIGINALS,
     TABLES,
     VERSION,
     Catalog,
@@ -31,9 +34,10 @@ from kimivl.catalog.versions import (
     version_prefix,
 )
 from kimivl.config.base import read_json
+from kimivl.data.manifest.places import is_own, places_of
 from kimivl.eval.progress import Lines, no_lines
 
-OWN_KEYS = ("format", "root", "digest", "catalog")  # of manifest.json; what else stands there is provenance
+OWN_KEYS = ("format", "root", "beside", "digest", "catalog")  # of manifest.json; what else stands there is provenance
 SUMMARY = ("samples", "pictures", "objects", "bytes", "frames", "characters")
 
 
@@ -51,7 +55,7 @@ def publish(
         how: goes into the provenance beside what manifest.json says of the manifest's making.
     Returns: the version, and whether it is new; the last one, if it has the same digest.
     Raises: ValueError for a name that is none, a folder that is no manifest, originals that are missing or were replaced, or
-        originals that are being deleted; OSError.
+        originals that are being deleted; CorruptObject; OSError.
     """
     check_name(name)
     numbers = statistics(folder)
@@ -59,16 +63,20 @@ def publish(
     last = _last(catalog, name)
     if last is not None and last.digest == head["digest"]:
         return last, False
-    originals = originals_of(folder)
-    check_lasting(folder, originals)
-    check_originals(originals, head["root"], catalog.place.client, lines)
-    draft = _claim(catalog, _record(folder, head, name, note, how or {}, numbers))
+    originals, places = originals_of(folder), places_of(folder, head)
+    check_below(folder, originals)
+    check_originals(originals, places, catalog.place.client, lines)
+    pictures = [original for original in originals if is_own(original.name)]
+    lasting = catalog.place.below(f"{ORIGINALS}/{name}/") if pictures else ""
+    draft = _claim(catalog, _record(folder, head | {"beside": lasting}, name, note, how or {}, numbers))
     try:
         if check_deletions(catalog, draft):
-            check_originals(originals, head["root"], catalog.place.client)
+            check_originals(originals, places, catalog.place.client)
     except ValueError:
         withdraw(catalog, draft.name, draft.number)
         raise
+    if pictures:
+        upload(pictures, places, Place(catalog.place.client, lasting), lines)
     files = [(file, (folder / file)) for file in TABLES]
     advance = lines("files written", len(files) + 4)
     for file, path in files:
@@ -79,17 +87,10 @@ def publish(
     return version, True
 
 
-def check_lasting(folder: Path, originals: Sequence[Original]) -> None:
-    """Raises: ValueError for originals outside of the root: what is not below it would be neither copied nor protected; and for
-    pictures that lie beside the manifest, where a version in another place would not find them."""
+def check_below(folder: Path, originals: Sequence[Original]) -> None:
+    """Raises: ValueError for originals outside of the root: what is not below it would be neither copied nor protected."""
     if foreign := [original.name for original in originals if "://" in original.name]:
         raise ValueError(f"{folder} names originals outside of its root ({foreign[0]}, …): index each root by itself")
-    beside = [original.name for original in originals if original.name.startswith("./")]
-    if beside:
-        raise ValueError(
-            f"{len(beside)} pictures of {folder} were written out of tables and lie beside it ({beside[0]}, …): a version needs "
-            "originals in a lasting place. Copy them there, index rows that name them, and publish that manifest"
-        )
 
 
 def finish(place: Place, draft: Version, numbers: Statistics) -> Version:
@@ -136,6 +137,7 @@ def _record(folder: Path, head: Mapping[str, Any], name: str, note: str, how: Ma
         number=1,
         digest=head["digest"],
         root=head["root"],
+        beside=head["beside"],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         note=note,
         licences=licences(numbers),
@@ -188,11 +190,17 @@ def check_deletions(catalog: Catalog, draft: Version) -> bool:
     """
     begun = [known for known in catalog.known() if known.marked("deleting")]
     records = [(catalog.read_version(known.name, known.number), known) for known in begun]
-    near = [(each, known) for each, known in records if each.root.startswith(draft.root) or draft.root.startswith(each.root)]
+    near = [(each, known) for each, known in records if _near(each, draft)]
     for version, known in near:
         if not known.marked("deleted"):
             raise ValueError(
-                f"{version.reference} is being deleted, and its originals lie under {version.root} too: finish that with "
+                f"{version.reference} is being deleted, and its originals lie near those of this manifest: finish that with "
                 f"`kimivl data retire {version.reference} --delete`, index again, then publish"
             )
     return bool(near)
+
+
+def _near(one: Version, other: Version) -> bool:
+    """Whether they may have originals in common."""
+    folders = [(a, b) for a in (one.root, one.beside) for b in (other.root, other.beside) if a and b]
+    return any(a.startswith(b) or b.startswith(a) for a, b in folders)

@@ -2,14 +2,18 @@
 
 What it is: `statistics`, a plain dictionary for stats.json, the card and the page; computed by DuckDB over the Parquet files, a
 column at a time, so that millions of rows take seconds.
-What it is not: reading pictures; sizes, languages and licences are what the index wrote into the tables.
+What it is not: reading pictures, or rendering texts; sizes, languages and licences are what the index wrote into the tables, and
+tokens what `kimivl data lengths` counted.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from kimivl.data.manifest.manifest import is_manifest
+import numpy as np
+
+from kimivl.data.lengths import all_lengths
+from kimivl.data.manifest.manifest import digest_of, is_manifest
 from kimivl.data.manifest.schema import OBJECTS_FILE, SAMPLES_FILE
 
 Statistics = dict[str, Any]
@@ -18,6 +22,7 @@ Statistics = dict[str, Any]
 # last edge.
 SIDE_EDGES = (128, 256, 512, 1024, 2048, 4096)  # pixels of the longer side
 ASPECT_EDGES = (1 / 4, 1 / 2, 3 / 4, 1, 4 / 3, 2, 4)  # width ÷ height
+TOKEN_EDGES = (16, 64, 256, 1024, 4096, 16384, 65536)  # tokens of a sample without its pictures
 TEXT_EDGES = (1, 16, 64, 256, 1024, 4096, 16384)  # characters of a sample
 PICTURE_EDGES = (1, 2, 3, 5, 9, 17)  # pictures of a sample
 UNKNOWN = "unknown"
@@ -29,7 +34,9 @@ def statistics(folder: Path) -> Statistics:
     Returns: of samples: `samples`, `pictures` (with repetitions), `characters`, `text_length`, `pictures_per_sample`,
         `languages`; of originals: `objects`, `bytes` (of different ranges), `frames` (of videos), `longer_side`, `aspect`,
         `media_types`, `duplicates` (`contents` that lie at several places, `copies` beyond the first and their `bytes`); of
-        both: `licences`. A histogram is {edges, counts}; names are counted by how often they come.
+        both: `licences`. A histogram is {edges, counts}; names are counted by how often they come. `token_lengths` is a list:
+        for each vocabulary by which tokens were counted, `tokenizer` (its digest), `vocabulary` (its size), `called`, `tokens`
+        (of all texts), and a histogram.
     Raises: ValueError for a folder that is no manifest, or without DuckDB.
     """
     if not is_manifest(folder):
@@ -37,7 +44,7 @@ def statistics(folder: Path) -> Statistics:
     with connect() as database:
         for view, file in (("objects", OBJECTS_FILE), ("samples", SAMPLES_FILE)):
             database.read_parquet(str(folder / file)).create_view(view)
-        return _samples(database) | _objects(database)
+        return _samples(database) | _objects(database) | {"token_lengths": _token_lengths(folder)}
 
 
 def read_statistics(data: bytes) -> Statistics:
@@ -95,6 +102,17 @@ def _objects(database: Any) -> Statistics:
         "media_types": {media_type: {"objects": count, "bytes": int(size)} for media_type, count, size in types},
         "duplicates": {"contents": contents, "copies": copies, "bytes": copied},
     }
+
+
+def _token_lengths(folder: Path) -> list[Statistics]:
+    return [
+        {
+            "tokenizer": each.tokenizer, "vocabulary": each.vocabulary, "called": each.called,
+            "tokens": int(each.tokens_N.sum(dtype=np.int64)), "edges": list(TOKEN_EDGES),
+            "counts": np.bincount(np.searchsorted(TOKEN_EDGES, each.tokens_N, "right"), minlength=len(TOKEN_EDGES) + 1).tolist(),
+        }
+        for each in all_lengths(folder, digest_of(folder))
+    ]  # fmt: skip
 
 
 def _row(database: Any, query: str) -> list[int]:

@@ -19,17 +19,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kimivl.catalog.fetch import download_tables, read_checked
-from kimivl.catalog.originals import Original, listing, originals_of
+from kimivl.catalog.originals import Original, listing_of, originals_of
 from kimivl.catalog.place import ONE_PART, PARTS, folder_url
 from kimivl.catalog.publish import check_deletions, files_of, finish, record_bytes, withdraw, write_table
 from kimivl.catalog.statistics import read_statistics
 from kimivl.catalog.versions import DRAFT, ORIGINALS, TABLES, Catalog, Version, to_json
 from kimivl.config.base import read_json
+from kimivl.data.manifest.places import Places
 from kimivl.data.manifest.schema import OBJECTS_FILE
 from kimivl.data.store.client import Client, Entry
 from kimivl.data.store.errors import AlreadyThere, CorruptObject
 from kimivl.data.store.retry import patiently
-from kimivl.data.store.urls import join_url
 from kimivl.eval.progress import Lines, no_lines
 
 WORKERS = 8  # copies at a time
@@ -67,7 +67,8 @@ def sync(source: Catalog, target: Catalog, reference: str, root: str | None = No
     folder = f"{folder_url(root or target.url + ORIGINALS)}{version.name}/"
     tables = {name: facts for name, facts in version.files.items() if name in TABLES}
     made = version.provenance | {"copied_from": source.url}
-    draft = version.model_copy(update={"root": folder, "files": tables, "provenance": made})
+    beside = folder if version.beside else ""
+    draft = version.model_copy(update={"root": folder, "beside": beside, "files": tables, "provenance": made})
     if not target.place.create(draft.prefix + DRAFT, record_bytes(draft)):
         raise Conflict(
             f"{target.url} has a draft of another {draft.reference}: finish it, or remove it with "
@@ -81,7 +82,7 @@ def sync(source: Catalog, target: Catalog, reference: str, root: str | None = No
     with tempfile.TemporaryDirectory() as scratch:
         download_tables(source, version, Path(scratch), lines)
         numbers = read_statistics(read_checked(source, version, "stats.json"))
-        copies = _Copies(source.place.client, target.place.client, version.root, folder, Path(scratch))
+        copies = _Copies(source.place.client, target.place.client, version.places, draft.places, Path(scratch))
         copies.copy(originals_of(Path(scratch)), lines)
         _point_to_copies(Path(scratch), folder, copies.versions)
         draft = draft.model_copy(update={"files": files_of(Path(scratch))})
@@ -117,9 +118,9 @@ class _Copies:
     Attributes: `versions`: etag of each at the target, by name; `copied`, `present`, `bytes` as in `Synced`.
     """
 
-    def __init__(self, source: Client, target: Client, source_root: str, target_root: str, scratch: Path):
+    def __init__(self, source: Client, target: Client, source_places: Places, target_places: Places, scratch: Path):
         self.source, self.target = source, target
-        self.source_root, self.target_root = source_root, target_root
+        self.source_places, self.target_places = source_places, target_places
         self.scratch = scratch
         self.versions: dict[str, str] = {}
         self.copied = self.present = self.bytes = 0
@@ -130,8 +131,8 @@ class _Copies:
             raise ValueError(
                 f"{whole[0]} does not lie below the manifest's root, so it cannot be copied: index it with its own root"
             )
-        have = listing(self.source, (join_url(self.source_root, original.name) for original in originals))
-        there = listing(self.target, (join_url(self.target_root, original.name) for original in originals))
+        have = listing_of(self.source, originals, self.source_places)
+        there = listing_of(self.target, originals, self.target_places)
         advance = lines("originals copied or found", len(originals))
         with ThreadPoolExecutor(WORKERS) as pool:
             try:
@@ -148,7 +149,7 @@ class _Copies:
 
     def _one(self, original: Original, have: dict[str, Entry], there: dict[str, Entry]) -> tuple[str, int | None]:
         """(its etag at the target, its size if it had to be copied)."""
-        source, target = join_url(self.source_root, original.name), join_url(self.target_root, original.name)
+        source, target = self.source_places.url(original.name), self.target_places.url(original.name)
         if source not in have:
             raise CorruptObject(source, "is missing; put it back, or index again with `kimivl data index`")
         if target in there:

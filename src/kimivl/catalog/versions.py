@@ -13,7 +13,7 @@ whole registry, there is no database beside it:
     CATALOG/NAME/3/version.json       `Version`, with size and sha256 of the files above: from here on the version exists
     CATALOG/NAME/3/marks/MARK.json    deprecated, retired, deleting, deleted: what happened to it since
     CATALOG/NAME/3/references/RUN.json    a run that needs it
-    CATALOG/originals/NAME/…          originals that a sync brought
+    CATALOG/originals/NAME/…          originals that a sync brought, and pictures that indexing wrote out of tables
 
 All but references and what a retired version gives up is written once, only if it is absent, and never changed.
 What it is not: writing versions (`publish.py`, `sync.py`) or giving them up (`lifecycle.py`).
@@ -29,6 +29,7 @@ from pydantic import ValidationError
 
 from kimivl.catalog.place import Place, open_place
 from kimivl.config.base import Config
+from kimivl.data.manifest.places import Places
 
 DRAFT, VERSION = "draft.json", "version.json"
 TABLES = ("objects.parquet", "samples.parquet", "manifest.json")
@@ -51,7 +52,8 @@ class FileFacts(Config):
 class Version(Config):
     """One version of a data set, as version.json has it.
 
-    `digest`: of the manifest's rows. `root`: URL of the originals, ending in "/". `parent`: number of the version that was the
+    `digest`: of the manifest's rows. `root`: URL of the originals, ending in "/". `beside`: of the pictures that were written out
+    of tables, the same way, "" without any. `parent`: number of the version that was the
     last when this one was made. `created`: UTC, ISO 8601. `licences`: of objects and samples. `summary`: the counts that lists
     show. `provenance`: what the manifest says of its making, and who published it. `files`: every file but version.json itself.
     """
@@ -61,6 +63,7 @@ class Version(Config):
     number: int
     digest: str
     root: str
+    beside: str = ""
     parent: int | None = None
     created: str
     note: str = ""
@@ -78,6 +81,10 @@ class Version(Config):
     def prefix(self) -> str:
         """Of its keys below the catalog."""
         return version_prefix(self.name, self.number)
+
+    @property
+    def places(self) -> Places:
+        return Places(self.root, self.beside)
 
 
 @dataclass(frozen=True)

@@ -29,5 +29,5 @@ def _data_lengths(args: argparse.Namespace) -> None:
     source = Source(args.source.parent, args.source.name, args.split)
     tokenizer = Processor.from_pretrained(args.processor).tokenizer
     with progress_lines() as lines:
-        path = measure_lengths(source, tokenizer, lines(source.name, len(source)))
+        path = measure_lengths(source, tokenizer, lines(source.name, len(source)), str(args.processor))
     print(f"lengths: {path}")

@@ -52,6 +52,12 @@ class Source:
         """The record of a row as it stands in its file, whether or not it can be read. Raises: IndexError."""
         return self.records.raw(row)
 
+    def holding(self, words: str, start: int, stop: int) -> list[int]:
+        """Rows from `start` to before `stop` whose record, as it stands in its file, holds the words, in upper or lower case. All
+        rows are looked through at once, none is parsed: give a few thousand.
+        """
+        return self.records.holding(words, start, min(stop, len(self)))
+
     def nth(self, number: int, seed: int, stage: str) -> Sample:
         """The `number`-th sample of a stage's endless walk: epoch after epoch, each in its own order."""
         return self[self.row(number, seed, stage)]
@@ -90,6 +96,8 @@ class Records(Protocol):
 
     def raw(self, row: int, /) -> str: ...
 
+    def holding(self, words: str, start: int, stop: int, /) -> list[int]: ...
+
 
 class Lines:
     """The records of a JSONL file, by line. The file is mapped into memory."""
@@ -118,11 +126,19 @@ class Lines:
         """The line of a row; bytes that are no UTF-8 appear as U+FFFD. Raises: IndexError."""
         return self._line(row).decode(errors="replace").rstrip("\r\n")
 
+    def holding(self, words: str, start: int, stop: int) -> list[int]:
+        """As of `Source.holding`."""
+        wanted, text = words.casefold(), self._bytes(start, stop).decode(errors="replace").casefold()
+        return [start + place for place, line in enumerate(text.split("\n")) if wanted in line] if wanted in text else []
+
     def _line(self, row: int) -> bytes:
         if not 0 <= row < self._count:
             raise IndexError(f"{self.path} has {self._count} records, there is no record {row}")
-        end = self._starts[row + 1] if row + 1 < len(self._starts) else len(self._text)
-        return self._text[self._starts[row] : end].tobytes()
+        return self._bytes(row, row + 1)
+
+    def _bytes(self, start: int, stop: int) -> bytes:
+        end = self._starts[stop] if stop < len(self._starts) else len(self._text)
+        return self._text[self._starts[start] : end].tobytes()
 
 
 def _line_ends(text: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import json
 import re
 import tarfile
@@ -14,13 +15,14 @@ from PIL import Image
 from kimivl.catalog.view.context import View
 from kimivl.catalog.view.drawing import marks_of, overlay
 from kimivl.catalog.view.figures import figures_of, script_of
-from kimivl.catalog.view.histograms import bars, histogram
+from kimivl.catalog.view.histograms import bars, bins_of, histogram
 from kimivl.catalog.view.markup import Markup, joined, tag, verbatim
 from kimivl.catalog.view.packing import Packing, Step
 from kimivl.catalog.view.server import answer
 from kimivl.catalog.view.shelf import Shelf
 from kimivl.catalog.view.tokens import chips_of
 from kimivl.config.store import StoreConfig
+from kimivl.data.lengths import measure_lengths
 from kimivl.data.log import DataLog, Entry
 from kimivl.data.manifest.schema import write_manifest
 from kimivl.data.plan import Planner
@@ -132,7 +134,10 @@ def test_the_truth_in_meta_is_drawn_only_on_the_stored_picture():
 
 @pytest.mark.parametrize("values", [[1], [5, 5, 5], [1, 2, 3, 1000], [0.5, 2.0], list(range(1, 400))])
 def test_the_bars_of_a_histogram_count_every_value(values):
-    drawn = histogram(np.array(values, float), "pixels", log=True)
+    middle = len(values) // 2
+    bins = bins_of(lambda: (np.array(piece, float) for piece in (values[:middle], values[middle:])))
+    assert (bins.count, bins.low, bins.high) == (len(values), min(values), max(values))
+    drawn = histogram(bins, "pixels")
     assert sum(int(count.replace(",", "")) for count in re.findall(r"to [^:<]+: ([\d,]+)</title>", drawn)) == len(values)
     assert "nan" not in drawn and "inf" not in drawn
 
@@ -186,9 +191,29 @@ def test_a_manifest_is_counted_by_its_columns(stored):
     figures = figures_of(entry, shelf.source(entry), None)
     assert figures.rows == 40 and figures.languages == {"zh": 30, "en": 10} and not figures.faults
     by_title = {spread.title: spread for spread in figures.spreads}
-    assert np.allclose(by_title["Resolution"].values, [(20 * (10 + n)) ** 0.5 for n in range(40)])
-    assert np.allclose(by_title["Aspect"].values, [(10 + n) / 20 for n in range(40)])
-    assert by_title["Length"].values.tolist() == [1, *range(2, 80, 2)] and "all 40" in by_title["Length"].basis
+    expected = {
+        "Resolution": [(20 * (10 + n)) ** 0.5 for n in range(40)],
+        "Aspect": [(10 + n) / 20 for n in range(40)],
+        "Length": [1, *range(2, 80, 2)],
+    }
+    for title, values in expected.items():
+        bins = by_title[title].bins
+        assert np.allclose((bins.count, bins.low, bins.high), (40, min(values), max(values)))
+        inside = [sum(low <= value < high for value in values) for low, high in itertools.pairwise(bins.edges)]
+        assert bins.counts.tolist() == inside and "all 40" in by_title[title].basis
+
+
+def test_tokens_that_were_counted_are_shown_of_all_rows(stored, processor):
+    shelf = Shelf(stored / "data")
+    [entry] = shelf.entries
+    measure_lengths(shelf.source(entry), processor.tokenizer, called="runs/a")
+    for given in (None, processor):
+        [length] = [spread for spread in figures_of(entry, shelf.source(entry), given).spreads if spread.title == "Length"]
+        assert length.basis == f"all 40 rows, counted by runs/a (512 tokens, digest {processor.tokenizer.digest[:8]})"
+        assert (length.bins.low, length.bins.high) == (9, 87)  # a token a byte, [EOS], and 8 around the picture
+    other = Processor(Tokenizer(train_ranks(["abab"], 257)), ImageProcessor(patch_size=4))
+    [length] = [spread for spread in figures_of(entry, shelf.source(entry), other).spreads if spread.title == "Length"]
+    assert length.basis == "all 40 rows" and length.unit == "tokens of a sample"  # as it was rendered now
 
 
 def test_pictures_in_a_store_are_fetched_by_their_range(stored):
@@ -261,7 +286,8 @@ def test_a_sample_that_fits_no_pack_is_named_and_other_steps_stay_in_sight(tmp_p
     mixture = [{"at": 0, "weights": {"talk": 1}}, {"at": 0.1, "weights": {"talk": 1}}, {"at": 0.2, "weights": {"long": 1}}]
     moving = type(stage).model_validate(stage.model_dump() | {"mixture": mixture, "augment": {}})
     view = View(Shelf(tmp_path), NodeFetcher(StoreConfig()), processor, moving, seed=3)
-    body = answer(view, "/packs/20/0").body.decode()
+    while "http-equiv" in (body := answer(view, "/packs/20/0").body.decode()):
+        pass  # it is still planning
     assert "sample too-long has" in body and "The trainer would stop before the end of step 20" in body
     assert "token budget used" in answer(view, "/packs/1/0").body.decode()
 

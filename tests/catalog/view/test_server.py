@@ -2,19 +2,26 @@
 
 import io
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from kimivl.catalog.view import context
 from kimivl.catalog.view.context import View
 from kimivl.catalog.view.figures import DRAWN
 from kimivl.catalog.view.server import answer
 from kimivl.catalog.view.shelf import Shelf
 from kimivl.config.store import StoreConfig
+from kimivl.data.manifest.manifest import Manifest
+from kimivl.data.manifest.schema import SAMPLES, write_manifest
 from kimivl.data.source import Source
 from kimivl.data.store.node import NodeFetcher
-from tests.catalog.view.conftest import chat, write
+from tests.catalog.view.conftest import PLACES, chat, write
 
 
 def test_it_listens_on_this_machine_only(server):
@@ -86,6 +93,17 @@ def test_a_page_that_poses_as_a_picture_is_never_handed_out(ask, index):
 def test_a_row_that_cannot_be_read_says_why_and_shows_its_line(ask, index):
     status, _, body = ask(f"/sample/{index('hostile')}/3")
     assert status == 200 and b"train.jsonl:4: not valid JSON" in body and b"{&quot;id&quot;: &quot;broken" in body
+
+
+def test_cards_show_the_places_that_texts_name(ask, index, elements):
+    """Each over its own picture, in the picture's pixels: the third disc lies at (0.5, 0.5) of 200 × 100."""
+    page = elements(ask(f"/source/{index('discs')}")[2].decode())
+    overlays = [one for one in page.of("overlay")]
+    assert [(one["viewbox"], one["preserveaspectratio"]) for one in overlays] == [("0 0 200 100", "xMidYMid meet")] * len(PLACES)
+    assert [one["aria-label"] for one in overlays] == [f"point ({x:g}, {y:g})" for x, y in PLACES]
+    dots = [one["d"] for _, one in page.found if "dot" in (one.get("class") or "").split()]
+    assert dots[2] == "M100.000 50.000h0.001"
+    assert not elements(ask(f"/source/{index('hostile')}")[2].decode()).of("overlay")
 
 
 def test_a_missing_picture_is_named(ask, index):
@@ -160,6 +178,59 @@ def test_opening_reads_no_more_rows_than_are_shown(tmp_path, monkeypatch):
     read.clear()
     answer(view, "/source/0?start=20000")
     assert len(read) == 48 and set(read) == set(range(20_000, 20_048))
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A manifest of 200,000 rows over 2 originals."""
+    count, facts = (
+        200_000,
+        {"version": "", "start": 0, "length": 9, "deflated": False, "sha256": "0" * 64, "media_type": "image/png"},
+    )
+    objects = [{"name": name, "url": name, "width": 40, "height": 30} | facts for name in ("a.png", "b.png")]
+    write_manifest(tmp_path / "data" / "many" / "train.manifest", objects, [], tmp_path.as_uri() + "/")
+    numbers = pc.cast(pa.array(range(count)), pa.string())
+    ids = pc.binary_join_element_wise("s", numbers, "")
+    content = pc.if_else(pc.equal(pc.bit_wise_and(pa.array(range(count)), 1), 0), "An even one: ", "第一个，奇数 ")
+    records = pc.binary_join_element_wise('{"id": "', ids, '", "content": "', content, numbers, '."}', "")
+    columns = {"id": ids, "record": records, "where": ids, "text_length": pa.array(range(count), pa.int64())}
+    columns["pictures"] = pa.array([[]] * count, SAMPLES.field("pictures").type)
+    arrays = [columns.get(field.name, pa.nulls(count, field.type)) for field in SAMPLES]
+    pq.write_table(pa.table(arrays, schema=SAMPLES), tmp_path / "data" / "many" / "train.manifest" / "samples.parquet")
+    return tmp_path / "data"
+
+
+def test_of_a_large_manifest_only_what_is_shown_or_found_is_parsed(many, monkeypatch, elements):
+    view, read = View(Shelf(many), NodeFetcher(StoreConfig())), []
+    original = Manifest.__getitem__
+    monkeypatch.setattr(Manifest, "__getitem__", lambda manifest, row: read.append(row) or original(manifest, row))
+    monkeypatch.setattr(Manifest, "raw", None)  # no row is taken out of its table by itself
+    assert "all 200,000 rows" in answer(view, "/figures/0").body.decode() and len(read) == DRAWN
+    read.clear()
+    last = next(href for href in elements(answer(view, "/source/0").body.decode()).links() if "start=1999" in href)
+    assert read == list(range(48))
+    read.clear()
+    page = elements(answer(view, last).body.decode())
+    assert len(page.of("card")) == len(read) == 200_000 % 48 and read[-1] == 199_999
+    read.clear()
+    for query, row in (
+        ("EVEN%20one:%20199998.", 199_998),
+        ("%E7%AC%AC%E4%B8%80%E4%B8%AA%EF%BC%8C%E5%A5%87%E6%95%B0%20155555.", 155_555),
+    ):
+        path = f"/source/0?q={query}"
+        while not (cards := (page := elements(answer(view, path).body.decode())).of("card")):
+            path = next(one["href"] for _, one in page.found if one.get("rel") == "next")
+        assert [card["href"] for card in cards] == [f"/sample/0/{row}"]
+    assert len(set(read)) == 2 and len(read) <= 4
+
+
+def test_two_windows_count_once(many, monkeypatch):
+    view, counted = View(Shelf(many), NodeFetcher(StoreConfig())), []
+    original = context.figures_of
+    monkeypatch.setattr(context, "figures_of", lambda *given: counted.append(given) or original(*given))
+    with ThreadPoolExecutor(4) as pool:
+        assert len({reply.body for reply in pool.map(lambda _: answer(view, "/figures/0"), range(4))}) == 1
+    assert len(counted) == 1
 
 
 def test_a_fault_of_the_server_is_told_in_the_terminal_and_not_to_the_browser(view, ask, monkeypatch, capfd):

@@ -11,7 +11,7 @@ from kimivl.data.manifest.schema import OBJECTS, ROW_GROUP, SAMPLES, SEEN, write
 OBJECT = {
     "name": "1.png", "url": "1.png", "version": '"e"', "start": 0, "length": 9, "deflated": False, "sha256": "ab",
     "media_type": "image/png", "width": 4, "height": 3, "page": None, "frames": 2,
-    "pts": [0, 10], "time_base": "1/10", "licence": "MIT", "language": "de",
+    "pts": [0, 10], "time_base": "1/10", "licence": "MIT",
 }  # fmt: skip
 SAMPLE = {
     "id": "a", "record": '{"id": "a", "content": "x"}', "pictures": [{"object": 0, "frame": None}], "text_length": 1,

@@ -36,6 +36,7 @@ class View:
     _figures: dict[int, Figures] = field(default_factory=dict)
     _packing: Packing | None = None
     _lock: Lock = field(default_factory=Lock)
+    _counting: Lock = field(default_factory=Lock)
 
     def entry(self, index: int) -> Entry:
         if not 0 <= index < len(self.shelf.entries):
@@ -51,9 +52,10 @@ class View:
 
     def figures(self, entry: Entry) -> Figures:
         """Counted once. Raises: OSError or ValueError naming what cannot be read."""
-        if entry.index not in self._figures:
-            self._figures[entry.index] = figures_of(entry, self.shelf.source(entry), self.processor)
-        return self._figures[entry.index]
+        with self._counting:  # two windows wait for one count
+            if entry.index not in self._figures:
+                self._figures[entry.index] = figures_of(entry, self.shelf.source(entry), self.processor)
+            return self._figures[entry.index]
 
     def packing(self) -> Packing:
         """Raises: NotThere, with what has to be given, where the command named no stage that packs or no processor."""

@@ -65,11 +65,16 @@ def marks_of(sample: Sample, size: Size, changed: bool = False) -> Marks:
     return Marks(marks + truth, "; ".join(notes))
 
 
-def overlay(marks: list[Mark], size: Size) -> Markup:
-    """An `<svg>` that is laid upon the picture: one unit is one pixel of it, edges lie at 0 and at its width."""
+def overlay(marks: list[Mark], size: Size, inside: bool = False) -> Markup:
+    """An `<svg>` that is laid upon the picture: one unit is one pixel of it, edges lie at 0 and at its width.
+
+    Args:
+        inside: the picture is fitted into a box that may have another shape, as this is then.
+    """
     shapes = [_shape(number, mark, size) for number, mark in enumerate(marks, 1) if not mark.outside]
     return tag(
-        "svg", shapes, class_="overlay", viewBox=f"0 0 {size[0]} {size[1]}", preserveAspectRatio="none", role="img",
+        "svg", shapes, class_="overlay", viewBox=f"0 0 {size[0]} {size[1]}",
+        preserveAspectRatio="xMidYMid meet" if inside else "none", role="img",
         aria_label="; ".join(mark.words for mark in marks) or "no places",
     )  # fmt: skip
 

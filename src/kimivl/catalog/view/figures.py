@@ -1,23 +1,25 @@
 """What can be told of a source at a glance: rows, bytes, and how sizes, lengths and languages are spread.
 
-What it is: `figures_of`. Of a manifest whole columns are counted; what no column tells, and everything of a JSONL file, comes
-from a few rows drawn with a fixed seed, and says so. Nothing ever reads all records.
+What it is: `figures_of`. Of a manifest whole columns are counted, and tokens of any source if `kimivl data lengths` counted them;
+what neither tells comes from a few rows drawn with a fixed seed, and says so. Nothing ever reads all records, or keeps a column.
 What it is not: the drawing of histograms (`histograms.py`), or the catalog's exact statistics of a version.
 """
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from kimivl.catalog.view.histograms import Bins, bins_of
 from kimivl.catalog.view.pictures import shown_size
 from kimivl.catalog.view.shelf import Entry
-from kimivl.data.manifest.schema import OBJECTS_FILE, SAMPLES_FILE
+from kimivl.data.lengths import all_lengths
+from kimivl.data.manifest.manifest import Manifest
 from kimivl.data.pieces import outline
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source, key_of
@@ -25,8 +27,12 @@ from kimivl.processor.messages import TextPart
 from kimivl.processor.processor import Processor
 
 DRAWN = 500  # rows of a sample
+PIECE = 65_536  # rows of a table that are looked at together
+TOKENS, CHARACTERS = "tokens of a sample, pictures left out", "characters of a sample"
 LETTERS = 400  # of a text, to see its script
 SCRIPTS = {"CJK": "Chinese characters", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
+
+Pieces = Callable[[], Iterable[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,8 @@ class Spread:
 
     title: str
     unit: str
-    values: np.ndarray
     basis: str
-    log: bool = True
+    bins: Bins
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,16 @@ class Figures:
 
 def figures_of(entry: Entry, source: Source, processor: Processor | None) -> Figures:
     """Raises: OSError or ValueError naming a table that cannot be read."""
-    drawn = _draw(entry, source, processor)
-    if entry.is_manifest:
-        return _of_manifest(entry.path, len(source), drawn)
+    counted = _counted(entry, source, processor)
+    drawn = _draw(entry, source, None if counted else processor)
     every = len(drawn.rows) == len(source)
     basis = f"all {len(source):,} rows" if every else f"{len(drawn.rows):,} of {len(source):,} rows, drawn at random"
+    if isinstance(source.records, Manifest):
+        return _of_manifest(source.records, drawn, basis, counted)
     held = in_bytes(sum(map(_file_size, drawn.files)))
     facts = [f"{len(drawn.files):,} picture files in {basis}: {held}"] if drawn.files else []
-    spreads = [*_of_pictures(np.array(drawn.sizes).reshape(-1, 2), f"pictures of {basis}"), *drawn.lengths(basis)]
+    sizes_N2 = np.array(drawn.sizes, np.int32).reshape(-1, 2)
+    spreads = _of_pictures(lambda: [sizes_N2], f"pictures of {basis}") + (counted or drawn.lengths(basis))
     return Figures(len(source), facts, spreads, dict(drawn.languages.most_common()), basis, drawn.faults)
 
 
@@ -86,9 +93,8 @@ class _Drawn:
     faults: list[tuple[int, str]] = field(default_factory=list)
 
     def lengths(self, basis: str) -> list[Spread]:
-        if self.tokens:
-            return [Spread("Length", "tokens of a sample", np.array(self.tokens), basis)]
-        return [_characters(np.array(self.characters), basis)] if self.characters else []
+        unit, lengths = ("tokens of a sample", self.tokens) if self.tokens else (CHARACTERS, self.characters)
+        return _spread("Length", unit, basis, lambda: [np.maximum(np.array(lengths, np.int64), 1)])
 
     def add(self, row: int, sample: Sample, processor: Processor | None) -> None:
         try:
@@ -120,38 +126,63 @@ def _draw(entry: Entry, source: Source, processor: Processor | None) -> _Drawn:
     return drawn
 
 
-def _of_manifest(folder: Path, rows: int, drawn: _Drawn) -> Figures:
-    objects = pq.read_table(folder / OBJECTS_FILE, columns=["url", "start", "length", "width", "height"])
-    samples = pq.read_table(folder / SAMPLES_FILE, columns=["text_length", "language"])
+def _counted(entry: Entry, source: Source, processor: Processor | None) -> list[Spread]:
+    """The tokens of all rows, if they were counted: by the processor's vocabulary, or, without one, by any."""
+    spreads = []
+    for each in all_lengths(entry.path, source.records.identity):
+        if processor is None or each.tokenizer == processor.tokenizer.digest:
+            basis = f"all {len(source):,} rows, counted by {each.name}"
+            spreads += _spread("Length", TOKENS, basis, partial(_pieces, each.tokens_N))
+    return spreads
+
+
+def _of_manifest(records: Manifest, drawn: _Drawn, basis: str, counted: list[Spread]) -> Figures:
+    """Of whole columns, which are mapped and looked at a piece at a time."""
+    objects, samples = records.objects, records.samples
     ranges = objects.group_by(["url", "start"]).aggregate([("length", "max")])  # pages of one PDF share its bytes
     held = pc.sum(ranges.column("length_max")).as_py() or 0
     facts = [f"{objects.num_rows:,} originals, {in_bytes(held)}"]
-    sizes_N2 = np.stack([objects.column("width").to_numpy(), objects.column("height").to_numpy()], 1)
-    spreads = _of_pictures(sizes_N2, f"all {objects.num_rows:,} originals")
-    if drawn.tokens:
-        spreads += drawn.lengths(f"{len(drawn.rows):,} of {rows:,} rows, drawn at random")
-    else:
-        spreads.append(_characters(samples.column("text_length").to_numpy(), f"all {rows:,} rows"))
-    counted = {
+
+    def sizes() -> Iterator[np.ndarray]:
+        for batch in objects.select(["width", "height"]).to_batches():
+            yield np.stack([column.to_numpy() for column in batch.columns], 1)
+
+    def characters() -> Iterator[np.ndarray]:
+        return (np.maximum(piece.to_numpy(), 1) for piece in samples.column("text_length").chunks)
+
+    spreads = _of_pictures(sizes, f"all {objects.num_rows:,} originals")
+    by_tokens = counted or ([] if not drawn.tokens else drawn.lengths(basis))
+    spreads += by_tokens or _spread("Length", CHARACTERS, f"all {len(records):,} rows", characters)
+    named = {
         str(one["values"]): int(one["counts"]) for one in pc.value_counts(samples.column("language")).to_pylist() if one["values"]
     }
-    languages = dict(Counter(counted).most_common()) or dict(drawn.languages.most_common())
-    basis = f"all {rows:,} rows" if counted else f"{len(drawn.rows):,} of {rows:,} rows"
-    return Figures(rows, facts, spreads, languages, basis, drawn.faults)
+    if rest := len(records) - sum(named.values()) if named else 0:
+        named["not told"] = rest
+    languages = dict(Counter(named or drawn.languages).most_common())
+    return Figures(len(records), facts, spreads, languages, f"all {len(records):,} rows" if named else basis, drawn.faults)
 
 
-def _characters(lengths: np.ndarray, basis: str) -> Spread:
-    return Spread("Length", "characters of a sample", np.maximum(lengths, 1), basis)  # an empty text has a place on a log axis
+def _of_pictures(sizes: Pieces, basis: str) -> list[Spread]:
+    """`sizes`: [N, 2] of widths and heights."""
+
+    def sides() -> Iterator[np.ndarray]:
+        return (np.sqrt(sizes_N2.astype(np.float64).prod(1)) for sizes_N2 in sizes())
+
+    def aspects() -> Iterator[np.ndarray]:
+        return (sizes_N2[:, 0] / sizes_N2[:, 1] for sizes_N2 in sizes())
+
+    return _spread("Resolution", "pixels, √(width × height)", basis, sides) + _spread("Aspect", "width ÷ height", basis, aspects)
 
 
-def _of_pictures(sizes_N2: np.ndarray, basis: str) -> list[Spread]:
-    if not len(sizes_N2):
-        return []
-    sides = np.sqrt(sizes_N2.astype(np.float64).prod(1))
-    return [
-        Spread("Resolution", "pixels, √(width × height)", sides, basis),
-        Spread("Aspect", "width ÷ height", sizes_N2[:, 0] / sizes_N2[:, 1], basis),
-    ]
+def _spread(title: str, unit: str, basis: str, pieces: Pieces) -> list[Spread]:
+    """None or one."""
+    bins = bins_of(pieces)
+    return [Spread(title, unit, basis, bins)] if bins else []
+
+
+def _pieces(values_N: np.ndarray) -> Iterator[np.ndarray]:
+    """Of a table that is mapped; no number is below 1, which has a place on an axis by factors."""
+    return (np.maximum(values_N[at : at + PIECE], 1) for at in range(0, len(values_N), PIECE))
 
 
 def _file_size(path: Path) -> int:

@@ -1,10 +1,11 @@
 """Histograms and bars as SVG, in the manner of the report's charts.
 
-What it is: `histogram` of numbers, `bars` of named counts.
-What it is not: the counting (`figures.py`). Axes and ticks are those of `eval/charts.py`.
+What it is: `bins_of` numbers, which are looked at a piece at a time and not kept; `histogram` of these, `bars` of named counts.
+What it is not: where the numbers come from (`figures.py`). Axes and ticks are those of `eval/charts.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,11 +20,34 @@ ROW, NAMES = 19.0, 128.0  # height of a bar with its gap, room for its name
 MOST = 6  # bars; the rest is one
 
 
-def histogram(values: np.ndarray, label: str, log: bool) -> Markup:
-    """An `<svg>` of one or more finite numbers, above zero if `log`, which is used where they are far apart."""
-    log = log and float(values.max()) > FAR * float(values.min())
-    edges = _edges(values, log)
-    counts, _ = np.histogram(values, edges)
+@dataclass(frozen=True)
+class Bins:
+    """How numbers are spread: how many, from `low` to `high`; `counts` between `edges`, which are evenly spaced, or by factors
+    if `log`."""
+
+    count: int
+    low: float
+    high: float
+    log: bool
+    edges: np.ndarray
+    counts: np.ndarray
+
+
+def bins_of(pieces: Callable[[], Iterable[np.ndarray]]) -> Bins | None:
+    """The bins of positive finite numbers; None if there are none. Args: `pieces`: gives them, twice."""
+    ends = [(len(piece), float(piece.min()), float(piece.max())) for piece in pieces() if len(piece)]
+    if not ends:
+        return None
+    low, high = min(end[1] for end in ends), max(end[2] for end in ends)
+    log = high > FAR * low
+    edges = _edges(low, high, log)
+    counts = sum((np.histogram(piece, edges)[0] for piece in pieces()), np.zeros(BINS, np.int64))
+    return Bins(sum(end[0] for end in ends), low, high, log, edges, counts)
+
+
+def histogram(bins: Bins, label: str) -> Markup:
+    """An `<svg>`."""
+    edges, counts, log = bins.edges, bins.counts, bins.log
     x_axis = Axis(float(edges[0]), float(edges[-1]), LEFT, WIDTH - LEFT - RIGHT, log)
     y_axis = Axis(0.0, float(counts.max()) * 1.05, HEIGHT - BOTTOM, -(HEIGHT - TOP - BOTTOM))
     parts = []
@@ -40,7 +64,7 @@ def histogram(values: np.ndarray, label: str, log: bool) -> Markup:
         parts.append(tag("text", short(tick), class_="tick", x=x_axis.place(tick), y=HEIGHT - BOTTOM + 13, text_anchor="middle"))
     parts.append(tag("line", class_="axis", x1=LEFT, x2=WIDTH - RIGHT, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM))
     parts.append(tag("text", label, class_="label", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 4))
-    summary = f"{label}: {len(values):,} values from {short(float(values.min()))} to {short(float(values.max()))}"
+    summary = f"{label}: {bins.count:,} values from {short(bins.low)} to {short(bins.high)}"
     return tag("svg", parts, class_="chart", viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", role="img", aria_label=summary)
 
 
@@ -67,8 +91,7 @@ def bars(counts: Mapping[str, int]) -> Markup:
     return tag("svg", parts, class_="chart", viewBox=f"0 0 {WIDTH:g} {height:g}", role="img", aria_label=summary)
 
 
-def _edges(values: np.ndarray, log: bool) -> np.ndarray:
-    low, high = float(values.min()), float(values.max())
+def _edges(low: float, high: float, log: bool) -> np.ndarray:
     if log:
         return np.geomspace(low / 1.02, high * 1.02, BINS + 1)
     room = 0.02 * (high - low) or 0.5 * abs(high) or 0.5  # all alike: a bar with room around it

@@ -32,7 +32,12 @@ def _stage(view: View) -> Inside:
 def _card(entry: Entry) -> Markup:
     size = "manifest" if entry.is_manifest else f"JSONL, {in_bytes(entry.path.stat().st_size)}"
     head = tag("h2", tag("a", entry.title, href=source_address(entry)), " ", tag("small", size))
-    return panel(head, tag("div", tag("p", "…", class_="note"), class_="figures", data_fragment=f"/figures/{entry.index}"))
+    return panel(head, awaited_figures(entry))
+
+
+def awaited_figures(entry: Entry) -> Markup:
+    """The place that the script fills with a source's figures when it comes into sight."""
+    return tag("div", tag("p", "counting …", class_="note"), class_="figures", data_fragment=f"/figures/{entry.index}")
 
 
 def figures_fragment(view: View, entry: Entry) -> Markup:
@@ -50,10 +55,9 @@ def _charts(figures: Figures) -> list[Markup]:
         tag(
             "figure",
             tag("figcaption", spread.title, " ", tag("small", spread.basis)),
-            histogram(spread.values, spread.unit, spread.log),
+            histogram(spread.bins, spread.unit),
         )
         for spread in figures.spreads
-        if len(spread.values)
     ]
     if figures.languages:
         caption = tag("figcaption", "Language", " ", tag("small", figures.languages_basis))

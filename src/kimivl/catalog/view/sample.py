@@ -18,8 +18,9 @@ from kimivl.data.pieces import outline
 from kimivl.data.plan import patch_limit, seen
 from kimivl.data.sample import Sample
 from kimivl.processor.image import ImageError, ImageProcessor, image_name
-from kimivl.processor.messages import ImagePart, TextPart
+from kimivl.processor.messages import ImagePart, Part, TextPart
 from kimivl.processor.processor import Outline
+from kimivl.processor.stored import StoredPicture
 
 LARGE, SMALL = 1600, 480  # pixels of the longer side, of one picture and of several
 WANTED = 448  # pixels to which tiny pictures are enlarged, in whole steps
@@ -107,7 +108,15 @@ def _one_of_many(view: View, entry: Entry, row: int, number: int, part: ImagePar
     shown = tag(
         "img", src=address, alt=image_name(part.image), loading="lazy", class_="zoomed" if max(width, height) < 200 else None
     )
-    return tag("figure", shown, tag("figcaption", f"{number + 1}: {width}×{height}"))
+    return tag("figure", shown, tag("figcaption", f"{number + 1}: {_called(part)}, {width}×{height}"))
+
+
+def _called(part: ImagePart) -> str:
+    """The last part of a picture's name, with the frame of a video."""
+    if not isinstance(part.image, StoredPicture):
+        return image_name(part.image).rpartition("/")[2]
+    name = part.image.name.rpartition("/")[2]
+    return name if part.image.pts is None else f"{name}, frame {part.image.frame}"
 
 
 def _picture_facts(view: View, part: ImagePart, size: Size, step: int | None) -> Markup:
@@ -212,9 +221,12 @@ def _plain(sample: Sample) -> Markup:
     """The texts without a tokenizer."""
     turns = [(str(message.role), message.parts) for message in sample.messages] or [("document", sample.content)]
     return tag("dl", [
-        tag("div", tag("dt", who), tag("dd", [part.text if isinstance(part, TextPart) else "🖼" for part in parts]))
-        for who, parts in turns
+        tag("div", tag("dt", who), tag("dd", [_plain_part(part) for part in parts])) for who, parts in turns
     ], class_="plain")  # fmt: skip
+
+
+def _plain_part(part: Part) -> Inside:
+    return part.text if isinstance(part, TextPart) else tag("small", "[picture] ")
 
 
 def _raw(text: str) -> Markup:

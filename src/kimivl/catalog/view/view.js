@@ -19,7 +19,10 @@ const sight = new IntersectionObserver((entries) => {
     fill(entry.target);
   }
 }, { rootMargin: "300px" });
-document.querySelectorAll("[data-fragment]").forEach((place) => sight.observe(place));
+for (const place of document.querySelectorAll("[data-fragment]")) {
+  if (place.getBoundingClientRect().top < innerHeight) fill(place); // in sight from the start
+  else sight.observe(place);
+}
 
 async function explain(picture) {
   const words = document.createElement("span");

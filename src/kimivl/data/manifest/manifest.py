@@ -8,11 +8,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from kimivl.config.base import read_json
+from kimivl.data.manifest.places import places_of
 from kimivl.data.manifest.schema import FORMAT, OBJECTS_FILE, SAMPLES_FILE
 from kimivl.data.manifest.unpacked import Unpacked
 from kimivl.data.sample import Sample, read_record
-from kimivl.data.store.urls import join_url
 from kimivl.processor.messages import ImagePart
 from kimivl.processor.stored import StoredBytes, StoredPicture
 
@@ -26,52 +28,56 @@ class Manifest:
     Attributes:
         digest: of all rows: what tells one manifest from another.
         root: what the objects' URLs are relative to.
+        objects, samples: the tables, mapped and not read.
     """
 
     def __init__(self, folder: Path, cache: Path | None = None):
         self.folder = folder
         head = _head(folder)
         self.root: str = head["root"]
-        self._beside = Path(os.path.abspath(folder)).parent.as_uri() + "/"
+        self._places = places_of(folder, head)
         self.digest: str = head["digest"]
         cache = cache or _default_cache()
         self._unpacked = [Unpacked(folder / name, cache / self.digest, cache) for name in (OBJECTS_FILE, SAMPLES_FILE)]
-        self._objects, self._samples = (each.table for each in self._unpacked)
+        self.objects, self.samples = (each.table for each in self._unpacked)
 
     @property
     def identity(self) -> str:
         return self.digest
 
     def __len__(self) -> int:
-        return int(self._samples.num_rows)
+        return int(self.samples.num_rows)
 
     def __getitem__(self, row: int) -> Sample:
         """The sample of a row (from 0). Raises: IndexError; ValueError naming a record that is none."""
         self._check(row)
-        columns = {name: self._samples.column(name)[row].as_py() for name in ("record", "pictures", "where")}
+        columns = {name: self.samples.column(name)[row].as_py() for name in ("record", "pictures", "where")}
         pictures = [ImagePart(self._picture(picture["object"], picture["frame"])) for picture in columns["pictures"]]
         return read_record(columns["record"], columns["where"], Path()).with_images(pictures)
 
     def raw(self, row: int) -> str:
         """The record of a row as it stands in the table. Raises: IndexError."""
         self._check(row)
-        return str(self._samples.column("record")[row].as_py())
+        return str(self.samples.column("record")[row].as_py())
+
+    def holding(self, words: str, start: int, stop: int) -> list[int]:
+        """Rows from `start` to before `stop` whose record, as it stands in the table, holds the words, in upper or lower case."""
+        records = self.samples.column("record").slice(start, stop - start)
+        found = pc.indices_nonzero(pc.match_substring(records, words, ignore_case=True))
+        return (found.to_numpy() + start).tolist()
 
     def _check(self, row: int) -> None:
         if not 0 <= row < len(self):
             raise IndexError(f"{self.folder} has {len(self)} samples, there is no sample {row}")
 
     def _picture(self, row: int, frame: int | None) -> StoredPicture:
-        of = {name: self._objects.column(name)[row].as_py() for name in _PLACE}
+        of = {name: self.objects.column(name)[row].as_py() for name in _PLACE}
         place = StoredBytes(
-            self._url(of["url"]), of["version"], of["start"], of["length"], of["sha256"], of["deflated"]
+            self._places.url(of["url"]), of["version"], of["start"], of["length"], of["sha256"], of["deflated"]
         )  # fmt: skip
-        pts = None if frame is None else self._objects.column("pts")[row].values[frame].as_py()
+        pts = None if frame is None else self.objects.column("pts")[row].values[frame].as_py()
         frame = of["page"] if frame is None else frame
         return StoredPicture(of["name"], place, of["media_type"], of["width"], of["height"], frame, pts)
-
-    def _url(self, url: str) -> str:
-        return join_url(self._beside, url.removeprefix("./")) if url.startswith("./") else join_url(self.root, url)
 
 
 _PLACE = ("name", "url", "version", "start", "length", "deflated", "sha256", "media_type", "width", "height", "page")
@@ -88,8 +94,9 @@ def digest_of(folder: Path) -> str:
 
 
 def is_far(folder: Path) -> bool:
-    """Whether the originals lie in a store, and not in files. Raises: as `Manifest`."""
-    return not str(_head(folder)["root"]).startswith("file:")
+    """Whether originals lie in a store, and not in files. Raises: as `Manifest`."""
+    places = places_of(folder, _head(folder))
+    return not (places.root.startswith("file:") and places.beside.startswith("file:"))
 
 
 def _head(folder: Path) -> dict[str, Any]:

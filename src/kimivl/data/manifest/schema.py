@@ -29,7 +29,7 @@ ROW_GROUP = 10_000
 OBJECTS = pa.schema(
     [
         pa.field("name", pa.string(), nullable=False),  # how records call it: a path below the root, "shard.tar/1.jpg"
-        # Of the object that holds its bytes, below the root; "./…" is below the folder that holds the manifest's own.
+        # Of the object that holds its bytes, below the root; "./…" is a picture of the manifest's own (`places.py`).
         pa.field("url", pa.string(), nullable=False),
         pa.field("version", pa.string(), nullable=False),  # etag when it was indexed, "" where the store has none
         pa.field("start", pa.int64(), nullable=False),  # the range of its bytes in that object
@@ -44,7 +44,6 @@ OBJECTS = pa.schema(
         pa.field("pts", pa.list_(pa.int64())),  # of each frame, in units of `time_base`
         pa.field("time_base", pa.string()),  # seconds as a fraction, "1/15360"
         pa.field("licence", pa.string()),  # SPDX where it is known
-        pa.field("language", pa.string()),  # BCP 47
     ]
 )
 PICTURE = pa.struct([pa.field("object", pa.int32(), nullable=False), pa.field("frame", pa.int32())])
@@ -55,8 +54,8 @@ SAMPLES = pa.schema(
         pa.field("pictures", pa.list_(PICTURE), nullable=False),  # row in the objects, frame of a video
         pa.field("text_length", pa.int64(), nullable=False),  # characters of all texts
         pa.field("where", pa.string(), nullable=False),  # where the record was read, for errors: "train.jsonl:17"
-        pa.field("licence", pa.string()),
-        pa.field("language", pa.string()),
+        pa.field("licence", pa.string()),  # SPDX where it is known
+        pa.field("language", pa.string()),  # BCP 47 where it is known; of texts, so that originals have none
     ]
 )
 
