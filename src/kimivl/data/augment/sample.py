@@ -11,7 +11,6 @@ instructions and numbers as they are (`"augment": false`).
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -36,19 +35,13 @@ from kimivl.data.augment.geometry import (
 )
 from kimivl.data.augment.options import choice_count, reordered
 from kimivl.data.augment.paraphrase import bank, joined, language_of
+from kimivl.data.augment.premises import check
 from kimivl.data.augment.refusals import Refusal
 from kimivl.data.sample import Sample
 from kimivl.processor.image import upright_size
 from kimivl.processor.messages import ImagePart, Message, PictureChange, TextPart
 
 SMALLEST = 16  # pixels of a side, below which a picture is not shrunk
-
-# A mirror would turn these round: writing, faces of clocks, maps, hands.
-_ONE_WAY_ROUND = re.compile(
-    r"\b(?:text|letters?|words?|read|reads|written|writing|spell|says|numbers?|digits?|clock|time|maps?|hands?|flags?|logo|sign)\b"
-    r"|[字写读钟手牌]|地图|时间|数字",
-    re.IGNORECASE,
-)
 
 Move = Callable[[Size], Warp]
 Asked = tuple[str, Size]  # a format of places, and the size of the picture that they lie in
@@ -204,14 +197,12 @@ def _in_format(original: Sample, kind: Kind, warp: Warp, form: str, warped: Samp
 
 def _said_of(sample: Sample, kind: Kind | None, warp: Warp, into: Format | None = None) -> Sample:
     def said(part: TextPart) -> TextPart:
-        text = part.text
-        if warp.mirrors and (found := _ONE_WAY_ROUND.search(text)):
-            raise Unspeakable(f"{found[0]!r}: what the picture shows may not be mirrored", "writing")
-        text = redirected(moved(text, kind, warp, into) if kind else text, warp)
+        text = redirected(moved(part.text, kind, warp, into) if kind else part.text, warp)
         if text != part.text and part.ids is not None:
             raise Unspeakable("the text is to be learned in just these tokens", "tokens")
         return replace(part, text=text)
 
+    check([part for part in sample.parts if isinstance(part, TextPart)], sample.meta, kind, warp)
     return _with_texts(sample, said)
 
 
