@@ -38,6 +38,8 @@ UNMOVED = [
     "A. x\nB. all of the above",
     "A. x\nB. both A and B",
     "A. 红\nB. 以上都是",
+    "A. x\nB. y\nC. AB",
+    "A. x\nB. not 'A'",
 ]
 
 

@@ -62,6 +62,9 @@ def test_an_answer_names_the_same_choices_in_another_order_and_back_a_thousand_t
         ("A cat is seen. The answer is A.", "A cat is seen. The answer is B."),  # A quotes a choice, and is a word
         ("A cat", "A cat"),
         ("The answer is a dog.", "The answer is a dog."),
+        ("The answer is 'B'.", "The answer is 'D'."),
+        ("the choices “B” and ‘C’", "the choices “D” and ‘A’"),
+        ("D'Angelo says he'd take option B", "D'Angelo says he'd take option D"),
         ("E", "E"),  # of no choice
         ("vitamin E, so D.", "vitamin E, so C."),
         ("At 30 °C a B-tree grows: the answer is B", "At 30 °C a B-tree grows: the answer is D"),
@@ -78,7 +81,8 @@ UNTOLD = [
     "figure C",
     "The point B lies on it.", "A level", "B. Lincoln", "AI says B.", "A/B testing", "BA", "维生素A", "B shows two.",
     "Answer: A tree",
-    "A. Look first\nB. Then say", "in C major", "the triangle ABC", "候选A", "A项目", "panel (A) is dark", "ac",
+    "A. Look first\nB. Then say", "in C major", "the triangle ABC", "候选A", "A项目", "panel (A) is dark", "ac", "Option-B",
+    "B's claim", "Not-B", "Figure A: 1 dog",
 ]  # fmt: skip
 
 

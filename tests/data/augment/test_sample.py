@@ -106,6 +106,18 @@ def test_choices_change_places_with_their_answer():
     assert len(seen) == 6
 
 
+def test_choices_stay_where_a_letter_may_be_a_word_and_that_is_counted():
+    settings = AugmentConfig(reorder=1)
+    for answer, reason in (("A dog is seen.", "choices"), ("vitamin A", "choices"), ("Options A-B", "choices")):
+        before = sample("Which?\nA. cat\nB. dog\nC. owl", answer=answer)
+        after = augmented(before, settings, rng_for(0, "x"))
+        assert texts(after.sample) == texts(before) and after.refusals == (Refusal("choices", reason),)
+    given = Message("user", (TextPart("Which?\nA. cat\nB. dog", ids=(1, 2)),))
+    before = Sample("s", (given, Message("assistant", (TextPart("A"),))))
+    after = augmented(before, settings, rng_for(0, "x"))
+    assert after.sample == before and after.refusals == (Refusal("choices", "tokens"),)
+
+
 def test_tokens_that_are_given_are_never_said_anew():
     answer = Message("assistant", (TextPart("on the left.", ids=(1, 2)),))
     before = Sample("s", (sample("Which?").messages[0], answer))

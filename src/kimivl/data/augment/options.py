@@ -19,8 +19,10 @@ _OF_ORDER = re.compile(
     r"|以上|以下|上述|上面|下面|都|皆|[前后][者两三]|其他选项|两者",
     re.IGNORECASE,
 )
-_STEM_NAMES = re.compile(r"\b(?:options?|choices?|answers?|statements?) \(?[A-H]\)?(?![\w'’-])|(?:选项|答案)\s*[A-H](?![A-Za-z])")
-_NAMED = re.compile(r"(?<![A-Za-z0-9_'’-])[A-H](?![A-Za-z0-9_'’-])")  # a letter alone may name a choice
+_STEM_NAMES = re.compile(
+    r"\b(?:options?|choices?|answers?|statements?)[:：]? \(?[A-H]\)?(?![\w'’-])|(?:选项|答案)\s*[A-H](?![A-Za-z])"
+)
+_NAMED = re.compile(r"(?<![A-Za-z0-9_])[A-H]+(?![A-Za-z0-9_+#]|['’][a-rt-z]|-\w)")  # letters alone may name choices
 _EXAMPLE = re.compile(r"\b(?:e\.g\.|for example|such as|like)[^\n]*|例如.*", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?<![\w'’-])A(?=\s+[a-z]{2})")  # or is the word "a"
 
@@ -37,7 +39,10 @@ def reordered(question: str, answers: Sequence[str], order: Sequence[int]) -> tu
     if sorted(order) != list(range(len(choices))):
         raise ValueError(f"{list(order)} is no order of {len(choices)} choices")
     for _, text in choices:
-        if found := _OF_ORDER.search(text) or _NAMED.search(_ARTICLE.sub("", text)):
+        found = [match[0] for match in _NAMED.finditer(_ARTICLE.sub("", text)) if max(match[0]) < chr(ord("A") + len(choices))]
+        if order_of := _OF_ORDER.search(text):
+            found.append(order_of[0])
+        if found:
             raise Unspeakable(f"a choice speaks of the others: {found[0]!r}", "choices")
     if found := _STEM_NAMES.search(_EXAMPLE.sub("", before + after)):
         raise Unspeakable(f"the question speaks of a choice: {found[0]!r}", "choices")

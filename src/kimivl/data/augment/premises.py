@@ -66,8 +66,8 @@ def check(texts: Sequence[TextPart], meta: Mapping[str, Any], kind: Kind | None,
     for part in texts:
         _check_writing(part, warp)
     if not warp.mirrors and _turns(warp) and any(_OF_GLYPHS.search(part.text) for part in texts):
-        if found := next((part.text for part in texts if _LONE_SIGN.fullmatch(part.text)), None):
-            raise Unspeakable(f"{found!r} may be another sign on a turned page", "writing")
+        if alone := next((part.text for part in texts if _LONE_SIGN.fullmatch(part.text)), None):
+            raise Unspeakable(f"{alone!r} may be another sign on a turned page", "writing")
 
 
 def _check_writing(part: TextPart, warp: Warp) -> None:

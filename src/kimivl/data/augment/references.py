@@ -15,7 +15,10 @@ from kimivl.processor.thoughts import CLOSE, OPEN
 
 REACH = 200  # characters around a letter that are looked at: a thought may be long
 _MARKERS = re.compile("|".join(map(re.escape, (OPEN, CLOSE, "<think>", "</think>"))))
-_LETTER = re.compile(r"(?<![A-Za-z0-9_'’°-])(?P<letters>[A-H]+|[a-h])(?![A-Za-z0-9_'’+#-]|-\w)")
+_LETTER = re.compile(  # alone: not of B-tree, C++, D'Angelo, he'd or 30 °C
+    r"(?<![A-Za-z0-9_°])(?<![A-Za-z]['’])(?P<letters>[A-H]+|[a-h])"
+    r"(?![A-Za-z0-9_+#]|['’](?!s\b)[A-Za-z]|-(?!option|choice|answer)\w)"
+)
 _RANGE = re.compile(r"(?<![A-Za-z0-9_])([A-H])\s*(?:-|–|—|~|to|through|到|至)\s*([A-H])(?![A-Za-z0-9_])")
 _OTHER_SIGNS = re.compile("[Ａ-Ｈａ-ｈⒶ-Ⓗⓐ-ⓗ🄰-🄷🅐-🅗🅰🅱]")
 _BY_ORDER = re.compile(
@@ -30,7 +33,7 @@ _BY_ORDER = re.compile(
 _WRAP = r"(?:\\(?:boxed|text|textbf|mathrm|mathbf|fbox)\{|[\s*_`\"“‘'(（\[{$:：])*$"
 _NOUN = re.compile(
     rf"(?:\b(?:options?|choices?|alternatives?)\b(?:\s+(?:is|are|was|would be|should be|must be))?|"
-    rf"选项|选择|排除|(?<![候精挑])选(?:的是|了)?|答案(?:应该|应当|应)?(?:是|为|选)?)\s*[是为]?{_WRAP}",
+    rf"选项|选择|排除|(?<![候精挑人入当竞评])选(?:的是|了)?|答案(?:应该|应当|应)?(?:是|为|选)?)\s*[是为]?{_WRAP}",
     re.IGNORECASE,
 )
 _ANSWER = re.compile(
@@ -53,7 +56,7 @@ _CONCLUDES = re.compile(r"(?:\b(?:so|thus|therefore|hence)|所以|因此|因而|
 _AT_FIRST = re.compile(r"[\s*_`\"“(（\[]*$")  # all that stands before
 
 # What follows the letter.
-_SHUT = r"[)）\]*_`}\"”$]*"
+_SHUT = r"[)）\]*_`}\"”'’$]*"
 _ENDED = re.compile(
     rf"{_SHUT}\s*(?:$|[.,;:!?。，；：！？、\n)）}}])|{_SHUT}\s+(?:because|since|and|or|but|for|as)\b", re.IGNORECASE
 )
@@ -166,7 +169,9 @@ def _names(text: str, match: re.Match[str], choices: Mapping[str, str], in_brack
     article = letters == "A" and bool(_WORD_FOLLOWS.match(after)) and not _NO_NOUN.match(after)
     if article and not _NOUN.search(before):
         return False if _quotes(f"a{after}", choices) else None
-    if _NOUN.search(before) or _ITEM.match(after) or _is_followed_by(choices[letters], after):
+    if _NOUN.search(before) or _ITEM.match(after):
+        return True
+    if _is_followed_by(choices[letters], after) and (len(choices[letters].strip()) > 3 or _SMALL.search(before)):
         return True
     if _BOXED.search(before):
         return True if _BOX_ENDED.match(after) else None

@@ -216,8 +216,10 @@ def _with_choices_reordered(sample: Sample, keys: np.ndarray) -> Sample:
     question = [part for part in sample.messages[-2].parts if isinstance(part, TextPart)][-1:]
     answers = [part for part in sample.messages[-1].parts if isinstance(part, TextPart)]
     count = choice_count(question[0].text) if question else 0
-    if not 2 <= count <= len(keys) or any(part.ids is not None for part in answers):
+    if not 2 <= count <= len(keys):
         return sample
+    if any(part.ids is not None for part in (*question, *answers)):
+        raise Unspeakable("the text is to be learned in just these tokens", "tokens")
     order = [int(place) for place in np.argsort(keys[:count])]
     text, said = reordered(question[0].text, [part.text for part in answers], order)
     written = dict(zip(map(id, [*question, *answers]), [text, *said]))
