@@ -49,6 +49,11 @@ def test_choices_that_cannot_change_places_are_refused(question):
         reordered(question, ["A"], range(question.count(". ")))
 
 
+def test_a_stem_that_asks_for_an_answer_speaks_of_no_choice():
+    question = "Please answer a question about the picture.\nA. one\nB. two\nAnswer with one letter, for example A."
+    assert reordered(question, ["B"], (1, 0))[1] == ["A"]
+
+
 def test_an_order_that_is_none_is_refused():
     with pytest.raises(ValueError, match="no order of 3 choices"):
         reordered(LINES, ["A"], (0, 0, 1))

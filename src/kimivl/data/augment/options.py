@@ -20,7 +20,9 @@ _OF_ORDER = re.compile(
     re.IGNORECASE,
 )
 _STEM_NAMES = re.compile(
-    r"\b(?:options?|choices?|answers?|statements?)[:：]? \(?[A-H]\)?(?![\w'’-])|(?:选项|答案)\s*[A-H](?![A-Za-z])"
+    r"\b(?:options?|choices?|answers?|statements?)[:：]? \(?(?-i:[A-H])\)?(?![\w'’-])"
+    r"|(?:选项|答案)\s*(?-i:[A-H])(?![A-Za-z])",
+    re.IGNORECASE,
 )
 _NAMED = re.compile(r"(?<![A-Za-z0-9_])[A-H]+(?![A-Za-z0-9_+#]|['’][a-rt-z]|-\w)")  # letters alone may name choices
 _EXAMPLE = re.compile(r"\b(?:e\.g\.|for example|such as|like)[^\n]*|例如.*", re.IGNORECASE)
@@ -40,12 +42,11 @@ def reordered(question: str, answers: Sequence[str], order: Sequence[int]) -> tu
         raise ValueError(f"{list(order)} is no order of {len(choices)} choices")
     for _, text in choices:
         found = [match[0] for match in _NAMED.finditer(_ARTICLE.sub("", text)) if max(match[0]) < chr(ord("A") + len(choices))]
-        if order_of := _OF_ORDER.search(text):
-            found.append(order_of[0])
+        found += [match[0] for match in _OF_ORDER.finditer(text)]
         if found:
             raise Unspeakable(f"a choice speaks of the others: {found[0]!r}", "choices")
-    if found := _STEM_NAMES.search(_EXAMPLE.sub("", before + after)):
-        raise Unspeakable(f"the question speaks of a choice: {found[0]!r}", "choices")
+    if named := _STEM_NAMES.search(_EXAMPLE.sub("", before + after)):
+        raise Unspeakable(f"the question speaks of a choice: {named[0]!r}", "choices")
     texts = [text for _, text in choices]
     ends = [text[len(text.rstrip()) :] for text in texts]  # a choice leaves the line end behind it to its successor
     moved = [mark + texts[old].rstrip() + ends[place] for place, ((mark, _), old) in enumerate(zip(choices, order))]

@@ -74,7 +74,7 @@ _EXPLAINED = re.compile(rf"{_SHUT}[.):：。）]{_SHUT}\s+(?:Because|Since|The|T
 _WORD_FOLLOWS = re.compile(r"\s+[a-z]")
 _NO_NOUN = re.compile(r"\s+(?:and|or|nor|but|is|are|was|were|because|since|not|so|would|cannot|do|does|did|must|seems|fits?)\b")
 _JOIN = re.compile(
-    rf"{_SHUT}\s*(?:[,，、&/]|(?:[,，]\s*)?(?:and|or|nor|not|but(?: not)?|rather than|和|与|或|及|以及|而不是))\s*[(（\[*_`\"“]*"
+    rf"{_SHUT}\s*(?:[,，、&/]|(?:[,，]\s*)?(?:and|or|nor|not|but(?: not)?|rather than|和|与|或|及|以及|而不是))\s*[(（\[*_`\"“'‘]*"
 )
 
 # A whole answer of letters and nothing else.
