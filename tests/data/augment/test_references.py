@@ -108,3 +108,10 @@ def test_a_letter_that_may_be_a_word_or_a_name_is_refused(answer):
 def test_choices_named_by_their_place_are_refused(answer):
     with pytest.raises(Unspeakable, match="by its place|by their order"):
         reordered(QUESTION, [answer], ORDER)
+
+
+def test_an_article_before_what_a_choice_says_is_no_letter():
+    question = "Which?\nA. owl\nB. dog"
+    assert reordered(question, ["A dog is seen, so B."], (1, 0))[1] == ["A dog is seen, so A."]
+    with pytest.raises(Unspeakable):  # the letter with its text, or a word
+        reordered(question, ["A owl"], (1, 0))

@@ -74,7 +74,8 @@ _EXPLAINED = re.compile(rf"{_SHUT}[.):：。）]{_SHUT}\s+(?:Because|Since|The|T
 _WORD_FOLLOWS = re.compile(r"\s+[a-z]")
 _NO_NOUN = re.compile(r"\s+(?:and|or|nor|but|is|are|was|were|because|since|not|so|would|cannot|do|does|did|must|seems|fits?)\b")
 _JOIN = re.compile(
-    rf"{_SHUT}\s*(?:[,，、&/]|(?:[,，]\s*)?(?:and|or|nor|not|but(?: not)?|rather than|和|与|或|及|以及|而不是))\s*[(（\[*_`\"“'‘]*"
+    rf"{_SHUT}\s*(?:[,，、&/]|(?:[,，]\s*)?(?:and|or|nor|not|but(?: not)?|rather than|和|与|或|及|以及|而不是))\s*"
+    r"[(（\[*_`\"“'‘]*"
 )
 
 # A whole answer of letters and nothing else.
@@ -168,7 +169,8 @@ def _names(text: str, match: re.Match[str], choices: Mapping[str, str], in_brack
         return True if told and _LINE_ENDED.match(after) or _BOXED.search(before) and _BOX_ENDED.match(after) else None
     article = letters == "A" and bool(_WORD_FOLLOWS.match(after)) and not _NO_NOUN.match(after)
     if article and not _NOUN.search(before):
-        return False if _quotes(f"a{after}", choices) else None
+        quoted = [letter for letter, choice in choices.items() if _begins(f"a{after}", choice) or _begins(after.lstrip(), choice)]
+        return False if quoted and (quoted != ["A"] or _begins(f"a{after}", choices["A"])) else None
     if _NOUN.search(before) or _ITEM.match(after):
         return True
     if _is_followed_by(choices[letters], after) and (len(choices[letters].strip()) > 3 or _SMALL.search(before)):
@@ -206,10 +208,6 @@ def _is_followed_by(choice: str, after: str) -> bool:
     """Whether the choice's own text stands behind its letter, with a mark between them: "B. a dog", "(B) a dog"."""
     mark = re.match(r"(?:[)）*_`]*\s*[.:：、，,)）–—-]|[)）*_`]*\s*[(（\"“])[)）*_`\"“]*\s*", after)
     return bool(mark) and _begins(after[mark.end() :], choice) if mark else False
-
-
-def _quotes(text: str, choices: Mapping[str, str]) -> bool:
-    return any(_begins(text, choice) for choice in choices.values())
 
 
 def _begins(text: str, choice: str) -> bool:
