@@ -32,6 +32,8 @@ SIZE = (200, 100)
         ("There are 3 circles.", "unit", "There are 3 circles."),
         ("swipe(0.1, 0.2, 0.3, 0.4)", "unit", "swipe(0.9, 0.2, 0.7, 0.4)"),  # from one point to another
         ("swipe(500, 800, 500, 200)", "thousand", "swipe(500, 800, 500, 200)"),
+        ("滑动(0.1, 0.2, 0.3, 0.4)", "unit", "滑动(0.9, 0.2, 0.7, 0.4)"),
+        ("猫在(0.1, 0.2, 0.3, 0.4)", "unit", "猫在(0.7, 0.2, 0.9, 0.4)"),
         ("bbox(0.1, 0.2, 0.3, 0.4)", "unit", "bbox(0.7, 0.2, 0.9, 0.4)"),
         ("（0.25，0.50）和【0.1、0.2】", "unit", "（0.75，0.50）和【0.9、0.2】"),
         ("（310，500）", "thousand", "（690，500）"),
@@ -132,6 +134,8 @@ def test_written_points_lie_where_the_warp_puts_them():
         ('{"box_2d": [10, 20, 30, 40]}', "thousand", "not left, top, right, bottom|these are not"),
         ("as [x, y, w, h]: [10, 20, 30, 40]", "pixel", "these are not"),
         ("(1999, 2005)", "pixel", "may be years"),
+        ('{"action": "swipe", "coordinate": [100, 200, 300, 400]}', "thousand", "two ends"),
+        ("拖到 [100, 200, 300, 400]", "thousand", "two ends"),
         ("click(x=0.1, y=0.2, box=[0.1, 0.2, 0.3, 0.4])", "unit", "click|hold more than x and y"),
     ],
 )

@@ -115,3 +115,10 @@ def test_an_article_before_what_a_choice_says_is_no_letter():
     assert reordered(question, ["A dog is seen, so B."], (1, 0))[1] == ["A dog is seen, so A."]
     with pytest.raises(Unspeakable):  # the letter with its text, or a word
         reordered(question, ["A owl"], (1, 0))
+
+
+@pytest.mark.parametrize("answer", ["b", "\\boxed{b}", "The answer is b."])
+def test_a_small_letter_that_a_choice_says_may_be_that(answer):
+    with pytest.raises(Unspeakable):
+        reordered("Which side is longer?\nA. a\nB. b\nC. a + b", [answer], (1, 0, 2))
+    assert reordered("Which?\nA. a\nB. b", ["a + b is more, so B"], (1, 0))[1] == ["a + b is more, so A"]

@@ -45,7 +45,8 @@ _NEGATIVE = re.compile(
     r"(?:[\[(（,，;=]\s*|(?<=\s))[-−–]\s?\.?\d[\d.]*(?=\s*[,，;；、\])）])"
 )  # beside others, or alone in brackets
 _OF_BOX = re.compile(r"box|rect|region|crop|zoom|select", re.IGNORECASE)
-_CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\((?P<body>[^()]*)\)")
+_OF_STROKE = re.compile(r"\b(?:swip|drag|strok|slid|fling|segment|path|arrow)\w*|[拖滑划]|线段|轨迹|箭头", re.IGNORECASE)
+_CALL = re.compile(r"(?P<name>[A-Za-z_]\w*|拖[动拽]|[滑划移]动)\((?P<body>[^()]*)\)")
 _NAMED = re.compile(rf"\b(?P<axis>[xy])(?P<which>\d*)\s*=\s*(?P<value>{_NUMBER})(?![\w.%％])")
 _MARKED = re.compile(
     r"<\|?/?(?:loc|point|box|bbox|quad|poly|coord)\w*\W?|\bb?box(?:_2d|es)?\b[\"']?\s*[:=]|\bstart_box\b", re.IGNORECASE
@@ -188,6 +189,9 @@ def _rewritten(text: str, point: Places, box: Places, into: Format | None) -> st
         raise Unspeakable(f"{found[0]!r} may be years, and may be places")
 
     def numbers(match: re.Match[str]) -> str:
+        before = match.string[max(0, match.start() - 40) : match.start()]
+        if len(_EACH.findall(match[0])) == 4 and (stroke := _OF_STROKE.search(before)):
+            raise Unspeakable(f"{match[0]!r} may be a box, or two ends of what {stroke[0]!r} speaks of")
         return _numbers(match[0], point, box, into)
 
     def run(match: re.Match[str]) -> str:

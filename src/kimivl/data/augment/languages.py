@@ -7,7 +7,7 @@ Facts: the blocks of Unicode; the words of direction and the small words of the 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 KNOWN = ("en", "eng", "english", "zh", "zho", "chi", "cmn", "chinese")
@@ -81,8 +81,5 @@ def _unheard(texts: Sequence[str]) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return list(_lower(_WORD.findall(_NOT_WORDS.sub(" ", text))))
-
-
-def _lower(words: Iterable[str]) -> Iterable[str]:
-    return (word.lower() for word in words if not _HAN.search(word))
+    """Of Latin letters, small, without code and addresses."""
+    return [word.lower() for word in _WORD.findall(_NOT_WORDS.sub(" ", text)) if not _HAN.search(word)]

@@ -22,7 +22,7 @@ _LETTER = re.compile(  # alone: not of B-tree, C++, D'Angelo, he'd or 30 °C
 _RANGE = re.compile(r"(?<![A-Za-z0-9_])([A-H])\s*(?:-|–|—|~|to|through|到|至)\s*([A-H])(?![A-Za-z0-9_])")
 _OTHER_SIGNS = re.compile("[Ａ-Ｈａ-ｈⒶ-Ⓗⓐ-ⓗ🄰-🄷🅐-🅗🅰🅱]")
 _BY_ORDER = re.compile(
-    r"\b(?:first|second|third|fourth|fifth|last|final|next|previous|preceding|1st|2nd|3rd|4th|5th)\s+(?:\w+\s+)?"
+    r"\b(?:first|second|third|fourth|fifth|last|next|previous|preceding|1st|2nd|3rd|4th|5th)\s+(?:\w+\s+)?"
     r"(?:options?|choices?|alternatives?|ones?|two|three|four|statements?)\b"
     r"|\b(?:former|latter)\b|\b(?:options?|choices?)\s*(?:#|no\.?|number)?\s*(?:\d|one|two|three|four)\b"
     r"|第.{1,2}(?:个|個)?(?:选项|項|项|句)|选项\s*[一二三四五\d]|[前后][者两三]|最后一?[个项]",
@@ -193,7 +193,10 @@ def _names(text: str, match: re.Match[str], choices: Mapping[str, str], in_brack
 
 def _small_names(letter: str, before: str, after: str, choices: Mapping[str, str]) -> bool | None:
     """Of small letters, most are words or signs of mathematics; where an answer must follow, they may name a choice."""
-    if _AT_FIRST.fullmatch(before) and _LINE_ENDED.match(after) and not after.strip(" \n.*_)）"):
+    alone = _AT_FIRST.fullmatch(before) and not after.strip(" \n.*_)）")
+    if any(re.search(rf"(?<![A-Za-z]){letter}(?![A-Za-z]| [a-z])", choice) for choice in choices.values()):
+        return None if alone or _BOXED.search(before) or _ANSWER.search(before) or _NOUN.search(before) else False
+    if alone:
         return True
     told = _NOUN.search(before) or _ANSWER.search(before) or _CHOOSE.search(before) or _BOXED.search(before)
     if told and (_ENDED.match(after) or _BOX_ENDED.match(after)):
@@ -207,7 +210,7 @@ def _small_names(letter: str, before: str, after: str, choices: Mapping[str, str
 def _is_followed_by(choice: str, after: str) -> bool:
     """Whether the choice's own text stands behind its letter, with a mark between them: "B. a dog", "(B) a dog"."""
     mark = re.match(r"(?:[)）*_`]*\s*[.:：、，,)）–—-]|[)）*_`]*\s*[(（\"“])[)）*_`\"“]*\s*", after)
-    return bool(mark) and _begins(after[mark.end() :], choice) if mark else False
+    return mark is not None and _begins(after[mark.end() :], choice)
 
 
 def _begins(text: str, choice: str) -> bool:

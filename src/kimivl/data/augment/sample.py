@@ -1,8 +1,8 @@
 """A sample with its pictures and texts changed together, so that every word about a picture stays true.
 
 What it is: `augmented`. Randomness is keyed by the sample and the epoch alone, so an interrupted run sees the same changes.
-What it is not: the map of the plane (`geometry.py`), what is said anew (`coordinates.py`, `directions.py`, `options.py`,
-`paraphrase.py`) or noise of paper (`documents.py`).
+What it is not: the map of the plane (`geometry.py`), what forbids a warp (`premises.py`), what is said anew (`coordinates.py`,
+`directions.py`, `options.py`, `paraphrase.py`) or noise of paper (`documents.py`).
 Where a text cannot be said of the warped picture, the warp gives way and never the text: first what changes directions is left
 out, then every warp. Light and noise change no fact; hues are left alone, since texts name colours. Instructions change their
 words last, when what they say of the picture has been weighed, and a format of coordinates is asked for behind them.
