@@ -30,6 +30,23 @@ SIZE = (200, 100)
         ("[10, 20, 60, 40]", "pixel", "[140, 20, 190, 40]"),
         ("(250, 500) of 12 things", "thousand", "(750, 500) of 12 things"),
         ("There are 3 circles.", "unit", "There are 3 circles."),
+        ("swipe(0.1, 0.2, 0.3, 0.4)", "unit", "swipe(0.9, 0.2, 0.7, 0.4)"),  # from one point to another
+        ("swipe(500, 800, 500, 200)", "thousand", "swipe(500, 800, 500, 200)"),
+        ("滑动(0.1, 0.2, 0.3, 0.4)", "unit", "滑动(0.9, 0.2, 0.7, 0.4)"),
+        ("猫在(0.1, 0.2, 0.3, 0.4)", "unit", "猫在(0.7, 0.2, 0.9, 0.4)"),
+        ("bbox(0.1, 0.2, 0.3, 0.4)", "unit", "bbox(0.7, 0.2, 0.9, 0.4)"),
+        ("（0.25，0.50）和【0.1、0.2】", "unit", "（0.75，0.50）和【0.9、0.2】"),
+        ("（310，500）", "thousand", "（690，500）"),
+        (
+            "click(start_box='<|box_start|>(310,500)<|box_end|>')",
+            "thousand",
+            "click(start_box='<|box_start|>(690,500)<|box_end|>')",
+        ),
+        ('{"action": "click", "coordinate": [310, 500]}', "thousand", '{"action": "click", "coordinate": [690, 500]}'),
+        ("pyautogui.click(x=0.25, y=0.3)", "unit", "pyautogui.click(x=0.75, y=0.3)"),
+        ("click(x=0.25, y=0.3, button='left')", "unit", "click(x=0.75, y=0.3, button='left')"),
+        ("<point>0.3 0.5</point>", "unit", "<point>0.7 0.5</point>"),
+        ("In 2019, at (10, 20)", "pixel", "In 2019, at (190, 20)"),
     ],
 )
 def test_places_in_a_mirror_worked_out_by_hand(text, kind, expected):
@@ -41,6 +58,29 @@ def test_a_turned_page_has_other_sides():
     warp = straight_turn(SIZE, 90)
     assert moved("(50, 20)", "pixel", warp) == "(80, 50)"
     assert moved("(0.25, 0.20)", "unit", warp) == "(0.80, 0.25)"
+
+
+def test_a_stroke_still_begins_where_it_began_a_thousand_times():
+    """Each end is worked out by itself; written by place and by name, as an action and as a call of a module."""
+    rng = np.random.default_rng(4)
+    forms = (
+        "swipe({}, {}, {}, {})",
+        "drag(x1={}, y1={}, x2={}, y2={})",
+        "pyautogui.dragTo({}, {}, {}, {})",
+        "[({}, {}), ({}, {})]",
+    )
+    for number in range(1000):
+        size = (int(rng.integers(40, 2000)), int(rng.integers(40, 2000)))
+        warp = [mirror(size), straight_turn(size, 90), mirror(size).then(straight_turn(size, 180)), turn(size, 7)][number % 4]
+        ends = rng.uniform(0, 1, (2, 2)).round(4)
+        text = forms[int(rng.integers(len(forms)))].format(*(f"{value:.4f}" for value in ends.flatten()))
+        written = re.findall(r"\d\.\d+", moved(text, "unit", warp))
+        expected = warp.points(ends * size) / warp.after
+        assert np.allclose(np.array(written, float).reshape(2, 2), expected, atol=6e-5), text
+        again = (
+            re.findall(r"\d\.\d+", moved(moved(text, "unit", warp), "unit", warp.inverse)) if number % 4 != 3 else ends.flatten()
+        )
+        assert np.allclose(np.array(again, float), ends.flatten(), atol=2e-4), text
 
 
 def test_shares_do_not_change_with_the_size():
@@ -78,6 +118,24 @@ def test_written_points_lie_where_the_warp_puts_them():
         ("circle 340 560", "thousand", "write places in brackets"),
         ('{"x": 310, "y": 500}', "thousand", "may be a place"),
         ("x=310 and y=500", "pixel", "may be a place"),
+        ("(34%, 56%)", "unit", "may be a place"),
+        ("click(x=34%, y=5%)", "unit", "may be a place"),
+        ("click(x=1e-3, y=0.5)", "unit", "hold more than x and y"),
+        ("click(x=0.5, y=0.2, dx=3)", "unit", "hold more than x and y"),
+        ("<loc_310><loc_200>", "thousand", "may be a place"),
+        ("x 310, y 500", "thousand", "may be a place"),
+        ("drag(x_start=10, y_start=20)", "pixel", "may be a place"),
+        ("drag(startX=10, startY=20)", "pixel", "may be a place"),
+        ('{"left": 10, "top": 20}', "pixel", "may be a place"),
+        ("300 px from here", "pixel", "may be a place"),
+        ("（310，500，7）", "thousand", "has 3 numbers"),
+        ("310、500", "thousand", "may be a place"),
+        ("(−0.1, 0.2)", "unit", "negative"),
+        ('{"box_2d": [10, 20, 30, 40]}', "thousand", "not left, top, right, bottom|these are not"),
+        ("as [x, y, w, h]: [10, 20, 30, 40]", "pixel", "these are not"),
+        ("(1999, 2005)", "pixel", "may be years"),
+        ('{"action": "swipe", "coordinate": [100, 200, 300, 400]}', "thousand", "two ends"),
+        ("拖到 [100, 200, 300, 400]", "thousand", "two ends"),
         ("click(x=0.1, y=0.2, box=[0.1, 0.2, 0.3, 0.4])", "unit", "click|hold more than x and y"),
     ],
 )

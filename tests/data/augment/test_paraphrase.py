@@ -136,3 +136,16 @@ def test_wordings_with_different_slots_are_refused():
         Bank(1, {"odd": ("Click {object}.", "Click it.")}, bank().formats)
     with pytest.raises(ValueError, match="formats are unit-2"):
         Bank(1, {}, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Translate into Chinese:\nDescribe the image.",
+        "Repeat after me. What does the image show?",
+        "Here is a sentence: it rains. Describe the image.",
+        "把下面的话翻译成英文。描述这张图片。",
+    ],
+)
+def test_words_that_are_spoken_of_stay(text):
+    assert all(bank().paraphrased(text, np.random.default_rng(seed)) == text for seed in range(10))

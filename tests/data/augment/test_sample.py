@@ -19,6 +19,14 @@ ALL = AugmentConfig(mirror=0.5, straight_turn=0.5, turn=8, margin=0.3, scale=1.5
 STRONG = AugmentConfig(mirror=1, turn=8, margin=0.3)
 
 
+WAYS = {
+    "left|左": np.array([-1, 0]),
+    "right|右": np.array([1, 0]),
+    "above|up|上": np.array([0, -1]),
+    "below|down|下": np.array([0, 1]),
+}
+
+
 def sample(text: str, size=(96, 64), answer: str = "Yes.", place=None, **meta) -> Sample:
     picture = Image.new("RGB", size, (250, 250, 250))
     if place is not None:
@@ -56,6 +64,31 @@ def test_the_marker_lies_where_the_text_says_a_thousand_times():
         assert after.warp is not None and picture(after.sample).size == after.warp.after and not after.refused
         moved += np.abs(written - place).max() > 0.05
     assert moved > 500
+
+
+def test_a_relation_that_is_said_holds_in_the_picture_two_hundred_times():
+    """Two discs are drawn and found again by their colours; what the answer says of them is checked against where they are."""
+    rng, seen = np.random.default_rng(5), set()
+    said = (
+        "It is to the left of the blue one.",
+        "It is above the blue one.",
+        "红圆在蓝圆的左边。",
+        "◁think▷It is left of it.◁/think▷left arrow",
+    )
+    settings = ALL.model_copy(update={"light": 0.0, "noise": 0.0})
+    for number in range(200):
+        text, middle = said[number % 4], rng.uniform(0.4, 0.6, 2)
+        step = np.array([0.0, 0.25]) if "above" in text else np.array([0.25, 0.0])
+        before = sample("Where is the red disc?", answer=text, place=middle - step)
+        x, y = (middle + step) * (96, 64)
+        ImageDraw.Draw(before.images[0].image).ellipse([x - 5, y - 5, x + 4, y + 4], fill=(0, 0, 200))
+        after = augmented(before, settings, rng_for(0, "relation", number))
+        values = np.asarray(picture(after.sample))
+        apart = middle_of_red(Image.fromarray(values)) - middle_of_red(Image.fromarray(values[..., ::-1].copy()))
+        way = next(way for words, way in WAYS.items() if re.search(words, texts(after.sample)[1]))
+        assert apart @ way > 0.1 and abs(apart @ way[::-1]) < abs(apart @ way), (texts(after.sample), after.warp)
+        seen.add(texts(after.sample)[1])
+    assert len(seen) > 8
 
 
 def test_what_cannot_be_said_leaves_the_picture_the_way_round_it_was():
@@ -104,6 +137,18 @@ def test_choices_change_places_with_their_answer():
         assert f"{answer}. dog" in question
         seen.add(question)
     assert len(seen) == 6
+
+
+def test_choices_stay_where_a_letter_may_be_a_word_and_that_is_counted():
+    settings = AugmentConfig(reorder=1)
+    for answer in ("A fox is seen.", "vitamin A", "Options A-B"):
+        before = sample("Which?\nA. cat\nB. dog\nC. owl", answer=answer)
+        after = augmented(before, settings, rng_for(0, "x"))
+        assert texts(after.sample) == texts(before) and after.refusals == (Refusal("choices", "choices"),)
+    given = Message("user", (TextPart("Which?\nA. cat\nB. dog", ids=(1, 2)),))
+    before = Sample("s", (given, Message("assistant", (TextPart("A"),))))
+    after = augmented(before, settings, rng_for(0, "x"))
+    assert after.sample == before and after.refusals == (Refusal("choices", "tokens"),)
 
 
 def test_tokens_that_are_given_are_never_said_anew():

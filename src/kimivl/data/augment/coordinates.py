@@ -21,14 +21,41 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 WHOLE = {"unit": 1.0, "thousand": 1000.0}  # what the length of a side is called; pixels are themselves
 
 _NUMBER = r"\d*\.\d+|\d+"
-_BRACKETED = re.compile(rf"(?P<open>[\[(])\s*(?P<body>(?:{_NUMBER})(?:\s*[,;]?\s+(?:{_NUMBER})|\s*,\s*(?:{_NUMBER}))+)\s*[\])]")
-_RUN = re.compile(r"(?<![\w.])\d*\.\d+(?:[ ,]+\d*\.\d+)*(?![\w.]|\()")  # shares without brackets: "red circle .34 .56"
-_BARE = re.compile(r"(?<![\w.])\d+(?:\s*,\s*|\s+)\d+(?![\w.])")  # whole numbers side by side, without brackets
-_STRAY = re.compile(r"\b[xy]\d*[\"']?\s*[:=]\s*\.?\d")  # outside of a call
-_NEGATIVE = re.compile(r"(?:[\[(,;=]\s*|(?<=\s))-\s?\.?\d[\d.]*(?=\s*[,;\])])")  # beside others, or alone in brackets
+_SEPARATOR = "[,;，；、]"
+_BRACKETED = re.compile(
+    rf"[\[(（【]\s*(?:{_NUMBER})(?:\s*{_SEPARATOR}?\s+(?:{_NUMBER})|\s*{_SEPARATOR}\s*(?:{_NUMBER}))+\s*[\])）】]"
+)
+_RUN = re.compile(r"(?<![\w.])\d*\.\d+(?:[ ,，、]+\d*\.\d+)*(?![\w.]|\()")  # shares without brackets: "red circle .34 .56"
+_BARE = re.compile(rf"(?<![\w.])\d+(?:\s*{_SEPARATOR}\s*|\s+)\d+(?![\w.])")  # whole numbers side by side, without brackets
+_AXIS = (
+    r"(?:[a-z]+_)?[xy](?:_?(?:\d+|min|max|start|end|from|to|center|pos))?|(?:min|max|start|end|from|to|center|pos)[xy]|[cd][xy]"
+    r"|left|top|right|bottom|width|height"
+)
+_STRAY = re.compile(  # outside of a call: sides and axes with their numbers, tokens of places, parts of a hundred side by side
+    rf"(?<![a-z_])(?:{_AXIS})[\"']?(?:\s*[:=：]\s*|\s+(?:is |of |at )?)[\"']?[-−–]?\.?\d[\d.]*"
+    r"|<\|?(?:loc|bin|coord|[xy])[_-]?\d+|\d[\d.]*\s*[%％]\s*(?:,|，|、|;|and|和)?\s*[\d.]+\s*[%％]|\d[\d.]*\s*(?:px|pixels?|像素)(?![a-z])"
+    r"|[\d.]\s*[%％] of the (?:\w+(?:'s)? )?(?:width|height|way)|[宽高]度?的?\s*\d+\s*[%％]",
+    re.IGNORECASE,
+)
+_OTHER_ORDER = re.compile(  # boxes that are not left, top, right, bottom
+    r"\bxywh\b|\bcxcywh\b|\[x, ?y, ?w(?:idth)?, ?h|\by_?(?:min|1), ?x_?(?:min|1)\b|\(y, ?x\)|\bbox_2d\b", re.IGNORECASE
+)
+_YEARS = re.compile(rf"[\[(（]\s*(?:19|20)\d\d(?:\s*{_SEPARATOR}\s*(?:19|20)\d\d)+\s*[\])）]")
+_NEGATIVE = re.compile(
+    r"(?:[\[(（,，;=]\s*|(?<=\s))[-−–]\s?\.?\d[\d.]*(?=\s*[,，;；、\])）])"
+)  # beside others, or alone in brackets
 _OF_BOX = re.compile(r"box|rect|region|crop|zoom|select", re.IGNORECASE)
-_CALL = re.compile(r"(?P<name>[A-Za-z_]\w*)\((?P<body>[^()]*)\)")
-_NAMED = re.compile(rf"\b(?P<axis>[xy])(?P<which>\d*)\s*=\s*(?P<value>{_NUMBER})")
+_OF_STROKE = re.compile(r"\b(?:swip|drag|strok|slid|fling|segment|path|arrow)\w*|[拖滑划]|线段|轨迹|箭头", re.IGNORECASE)
+_CALL = re.compile(r"(?P<name>[A-Za-z_]\w*|拖[动拽]|[滑划移]动)\((?P<body>[^()]*)\)")
+_NAMED = re.compile(rf"\b(?P<axis>[xy])(?P<which>\d*)\s*=\s*(?P<value>{_NUMBER})(?![\w.%％])")
+_MARKED = re.compile(
+    r"<\|?/?(?:loc|point|box|bbox|quad|poly|coord)\w*\W?|\bb?box(?:_2d|es)?\b[\"']?\s*[:=]|\bstart_box\b", re.IGNORECASE
+)
+_PAIRED = re.compile(  # "x": 310, "y": 500
+    r"(?<![a-z])x(?:_?(?:1|min))?[\"']?\s*[:=]\s*\.?\d[\d.]*\s*[,;，]?\s*(?:and )?[\"']?y(?:_?(?:1|min))?[\"']?\s*[:=]"
+    r"|(?<![a-z])(?:left|x_?min|x_?1)[\"']?\s*[:=]\s*\.?\d",
+    re.IGNORECASE,
+)
 _EACH = re.compile(_NUMBER)
 
 Piece = tuple[str, bool]  # of a text, and whether it is done
@@ -62,6 +89,22 @@ _NAMES_A_FORMAT = re.compile(
 def format_named(text: str) -> str:
     """The words by which a text says how places are written; "" if it does not."""
     found = _NAMES_A_FORMAT.search(_BRACKETED.sub("", text))
+    return found[0] if found else ""
+
+
+def place_in(text: str) -> str:
+    """What looks like a place in a text whose record says of none; "" if nothing does. Lists of odd length are other numbers."""
+    for match in _CALL.finditer(text):
+        if _NAMED.search(match["body"]):
+            return match[0]
+    for match in _BRACKETED.finditer(text):
+        if len(_EACH.findall(match[0])) % 2 == 0 and not _YEARS.fullmatch(match[0]):
+            return match[0]
+    for match in _RUN.finditer(text):
+        numbers = [float(number) for number in _EACH.findall(match[0])]
+        if len(numbers) in (2, 4) and max(numbers) <= 1:
+            return match[0]
+    found = _MARKED.search(text) or _PAIRED.search(text)
     return found[0] if found else ""
 
 
@@ -140,8 +183,15 @@ def _inside(numbers_N2: np.ndarray, kind: Kind, size: Size) -> np.ndarray:
 def _rewritten(text: str, point: Places, box: Places, into: Format | None) -> str:
     if found := _NEGATIVE.search(text):
         raise Unspeakable(f"{found[0]!r} is negative: places lie inside of the picture")
+    if found := _OTHER_ORDER.search(text):
+        raise Unspeakable(f"{found[0]!r}: boxes are read as left, top, right, bottom, and these are not")
+    if found := _YEARS.search(text):
+        raise Unspeakable(f"{found[0]!r} may be years, and may be places")
 
     def numbers(match: re.Match[str]) -> str:
+        before = match.string[max(0, match.start() - 40) : match.start()]
+        if len(_EACH.findall(match[0])) == 4 and (stroke := _OF_STROKE.search(before)):
+            raise Unspeakable(f"{match[0]!r} may be a box, or two ends of what {stroke[0]!r} speaks of")
         return _numbers(match[0], point, box, into)
 
     def run(match: re.Match[str]) -> str:
@@ -151,13 +201,13 @@ def _rewritten(text: str, point: Places, box: Places, into: Format | None) -> st
 
     def call(match: re.Match[str]) -> str | None:
         body = match["body"]
+        corners = point if not _OF_BOX.search(match["name"]) else box  # a drag goes from one point to another
         if _NAMED.search(body):
-            corners = point if not _OF_BOX.search(match["name"]) else box  # a drag goes from one point to another
             return f"{match['name']}({_arguments(body, point, corners, into)})"
         if len(_EACH.findall(body)) == 1:
             return match[0]  # one number is no place
         inside = _BRACKETED.fullmatch(f"({body})")
-        return f"{match['name']}{numbers(inside)}" if inside else None
+        return f"{match['name']}{_numbers(inside[0], point, corners, into)}" if inside else None
 
     # Calls first, then brackets, then bare runs: what one has written the next must not read again.
     pieces = _apply(_CALL, call, [(text, False)])
@@ -200,7 +250,8 @@ def _numbers(written: str, point: Places, box: Places, into: Format | None) -> s
 def _arguments(body: str, point: Places, box: Places, into: Format | None) -> str:
     """The named coordinates of a call: x and y are a point, x1 to y2 a box, further numbers an outline."""
     found = list(_NAMED.finditer(body))
-    if re.search(r"[\[(]|\.\d", _NAMED.sub("", body)):
+    rest = _NAMED.sub("", body)
+    if re.search(r"[\[(]|\.\d|[-−–]\s?\d", rest) or _STRAY.search(rest):
         raise Unspeakable(f"the arguments {body!r} hold more than x and y")
     names = [match["axis"] + match["which"] for match in found]
     wanted = [axis + which for which in dict.fromkeys(match["which"] for match in found) for axis in "xy"]

@@ -25,7 +25,8 @@ STILL_STRAIGHT = 20.0  # degrees by which a direction may turn and keep its name
 STRAIGHT_TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
 
-Reason = Literal["places", "directions", "writing", "tokens", "choices", "format", "pictures"]  # the last: more than one
+# "pictures": there is more than one.
+Reason = Literal["places", "directions", "writing", "tokens", "choices", "format", "pictures", "language"]
 
 
 class Unspeakable(ValueError):
@@ -95,15 +96,19 @@ class Warp:
 
         Raises: Unspeakable where the direction is no straight one any more, or not the same everywhere.
         """
-        corners = _corners(self.before)
-        step = np.array(DIRECTIONS[name]) * 1e-3 * min(self.before)
-        moved = self.points(corners + step) - self.points(corners)
-        names = {_named(vector) for vector in moved}
-        if len(names) > 1 or None in names:
+        found = self.directions[name]
+        if found is None:
             raise Unspeakable(f"{name!r} points in no single straight direction in the warped picture", "directions")
-        [found] = names
-        assert found is not None
         return found
+
+    @cached_property
+    def directions(self) -> dict[str, str | None]:
+        """What is said of the warped picture for every direction; None where `direction` has nothing to say."""
+        corners = _corners(self.before)
+        ways = np.array(list(DIRECTIONS.values())) * 1e-3 * min(self.before)
+        moved = self.points((corners[None] + ways[:, None]).reshape(-1, 2)).reshape(len(ways), -1, 2) - self.points(corners)
+        names = [{_named(vector) for vector in vectors} for vectors in moved]
+        return {way: found.pop() if len(found) == 1 else None for way, found in zip(DIRECTIONS, names)}
 
     @cached_property
     def keeps_frame(self) -> bool:

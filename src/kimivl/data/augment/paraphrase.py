@@ -2,7 +2,8 @@
 
 What it is: `Bank`, read from `paraphrases.yaml`, and `Bank.paraphrased`, which exchanges a whole text, or its first and last
 sentence, for another wording of the group that it stands in; and the sentences that ask for a format of coordinates.
-What it is not: a language model, or a judge of meaning: what stands in no group, in two, or in quotation marks stays as it is.
+What it is not: a language model, or a judge of meaning: what stands in no group, in two, or in quotation marks stays as it is,
+and so does what is to be translated or repeated.
 Groups are by meaning and by the form of the answer, and by language; only questions and system texts are ever given here.
 """
 
@@ -37,6 +38,13 @@ _TORN = {
 _SLOT = re.compile(r"\{(" + "|".join(_SLOTS) + r")\}")
 _END = re.compile(r"(?<=[.?!])\s+|(?<=[。？！])|\s*\n\s*")  # between sentences
 _STOPS = ".?!。？！"
+# A text that speaks of words may mean just these: "Translate into Chinese: Describe the image."
+_OF_WORDS = re.compile(
+    r"\b(?:translat|rewrit|rephras|paraphras|repeat|proofread|summari[sz]e the (?:sentence|question)|grammar)\w*"
+    r"|\b(?:sentence|phrase|prompt|instruction)s?\b[^.?!\n]*:|\bhow many words\b"
+    r"|翻译|改写|复述|重复|润色|语法|句子[^。？！\n]*[：:]",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Bank:
         if said := self._otherwise(whole, rng):
             return text.replace(whole, said, 1)
         sentences = [part for part in _END.split(text) if part.strip()]
-        if len(sentences) < 2:
+        if len(sentences) < 2 or _OF_WORDS.search(text):
             return text
         first, last = sentences[0].strip(), sentences[-1].strip()
         if said := self._otherwise(last, rng):

@@ -1,8 +1,8 @@
 """A sample with its pictures and texts changed together, so that every word about a picture stays true.
 
 What it is: `augmented`. Randomness is keyed by the sample and the epoch alone, so an interrupted run sees the same changes.
-What it is not: the map of the plane (`geometry.py`), what is said anew (`coordinates.py`, `directions.py`, `options.py`,
-`paraphrase.py`) or noise of paper (`documents.py`).
+What it is not: the map of the plane (`geometry.py`), what forbids a warp (`premises.py`), what is said anew (`coordinates.py`,
+`directions.py`, `options.py`, `paraphrase.py`) or noise of paper (`documents.py`).
 Where a text cannot be said of the warped picture, the warp gives way and never the text: first what changes directions is left
 out, then every warp. Light and noise change no fact; hues are left alone, since texts name colours. Instructions change their
 words last, when what they say of the picture has been weighed, and a format of coordinates is asked for behind them.
@@ -11,7 +11,6 @@ instructions and numbers as they are (`"augment": false`).
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -36,19 +35,13 @@ from kimivl.data.augment.geometry import (
 )
 from kimivl.data.augment.options import choice_count, reordered
 from kimivl.data.augment.paraphrase import bank, joined, language_of
+from kimivl.data.augment.premises import check
 from kimivl.data.augment.refusals import Refusal
 from kimivl.data.sample import Sample
 from kimivl.processor.image import upright_size
 from kimivl.processor.messages import ImagePart, Message, PictureChange, TextPart
 
 SMALLEST = 16  # pixels of a side, below which a picture is not shrunk
-
-# A mirror would turn these round: writing, faces of clocks, maps, hands.
-_ONE_WAY_ROUND = re.compile(
-    r"\b(?:text|letters?|words?|read|reads|written|writing|spell|says|numbers?|digits?|clock|time|maps?|hands?|flags?|logo|sign)\b"
-    r"|[字写读钟手牌]|地图|时间|数字",
-    re.IGNORECASE,
-)
 
 Move = Callable[[Size], Warp]
 Asked = tuple[str, Size]  # a format of places, and the size of the picture that they lie in
@@ -204,14 +197,12 @@ def _in_format(original: Sample, kind: Kind, warp: Warp, form: str, warped: Samp
 
 def _said_of(sample: Sample, kind: Kind | None, warp: Warp, into: Format | None = None) -> Sample:
     def said(part: TextPart) -> TextPart:
-        text = part.text
-        if warp.mirrors and (found := _ONE_WAY_ROUND.search(text)):
-            raise Unspeakable(f"{found[0]!r}: what the picture shows may not be mirrored", "writing")
-        text = redirected(moved(text, kind, warp, into) if kind else text, warp)
+        text = redirected(moved(part.text, kind, warp, into) if kind else part.text, warp)
         if text != part.text and part.ids is not None:
             raise Unspeakable("the text is to be learned in just these tokens", "tokens")
         return replace(part, text=text)
 
+    check([part for part in sample.parts if isinstance(part, TextPart)], sample.meta, kind, warp)
     return _with_texts(sample, said)
 
 
@@ -225,8 +216,10 @@ def _with_choices_reordered(sample: Sample, keys: np.ndarray) -> Sample:
     question = [part for part in sample.messages[-2].parts if isinstance(part, TextPart)][-1:]
     answers = [part for part in sample.messages[-1].parts if isinstance(part, TextPart)]
     count = choice_count(question[0].text) if question else 0
-    if not 2 <= count <= len(keys) or any(part.ids is not None for part in answers):
+    if not 2 <= count <= len(keys):
         return sample
+    if any(part.ids is not None for part in (*question, *answers)):
+        raise Unspeakable("the text is to be learned in just these tokens", "tokens")
     order = [int(place) for place in np.argsort(keys[:count])]
     text, said = reordered(question[0].text, [part.text for part in answers], order)
     written = dict(zip(map(id, [*question, *answers]), [text, *said]))
