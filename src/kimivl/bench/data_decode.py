@@ -1,6 +1,7 @@
 """`kimivl bench data`, decoding: our loader against webdataset and mosaicml-streaming, on the same JPEG and PNG files.
 
-Two measures for each format. "decode": one process, files (ours) or shards (theirs) → uint8 RGB arrays. "ready": a whole loader
+Two measures for each format. "decode": one process, files (ours) or shards (theirs) → uint8 RGB arrays; against Pillow alone too,
+which is what all peers decode with. "ready": a whole loader
 over a manifest (ours) or shards (theirs), each with the number of worker processes that suits it best → normalised patches in
 batches; ours checks every picture's sha256, renders and packs too.
 Pictures are crops of the photographs inside scikit-image and scikit-learn, at sizes that are usual in image-text data, and lie in
@@ -11,9 +12,10 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,12 @@ from kimivl.data.index.build import index
 from kimivl.data.loader import Loader
 from kimivl.data.source import Source
 from kimivl.data.store.node import NodeFetcher
+from kimivl.processor import png
 from kimivl.processor.image import ImageProcessor, load_rgb
 from kimivl.processor.processor import Processor
 from kimivl.processor.tokenizer import Tokenizer
 
-BAR = 1.0
+BAR, PILLOW = 1.0, "pillow"
 FORMATS = {"jpeg": "jpg", "png": "png"}
 PATCH = 14
 WORKERS = (0, 1, 2)
@@ -91,23 +94,24 @@ def _compared(
 ) -> Iterator[dict[str, Any]]:
     for measure, patch_size, workers in (("decode", None, (0,)), ("ready", PATCH, WORKERS)):
         sides: list[Callable[[], dict[str, float]]] = []
-        names: list[str] = []
+        names: dict[str, str] = {}
         for name, speed in _sides(root, images, patch_size, ask).items():
             best = max(workers, key=speed) if len(workers) > 1 else workers[0]
             sides.append(partial(_as_seconds, speed, best))
-            names.append(f"{name} {versions[name]} ({best} workers)" if name in versions else f"{best} workers")
+            names[name] = f"{name} {versions[name]} ({best} workers)" if name in versions else f"{best} workers"
         ours, *theirs = (1 / parts["picture"] for parts in in_turns(sides, rounds))
-        for peer, name in zip(theirs, names[1:]):
+        own, *others = names
+        for peer, other in zip(theirs, others):
             comparison = Comparison(
-                name=f"data.{measure}.{format}.{name.split()[0]}",
-                load=f"{images} {format} files, {'decoded' if patch_size is None else 'ready for the model'}, {names[0]}",
+                name=f"data.{measure}.{format}.{other}",
+                load=f"{images} {format} files, {'decoded' if patch_size is None else 'ready for the model'}, {names[own]}",
                 ours=round(ours, 1),
                 peer=round(peer, 1),
-                peer_name=name,
+                peer_name=names[other],
                 unit="images/s",
                 ratio=round(ours / peer, 3),
-                bar=BAR,
-                where=f"{os.cpu_count()} cores, " + where(torch.float32, f"pillow {__version__} (peers {versions['pillow']})"),
+                bar=None if other == PILLOW else BAR,
+                where=f"{os.cpu_count()} cores, " + where(torch.float32, *_decoders(versions)),
             )
             yield comparison.to_json()
 
@@ -123,6 +127,8 @@ def _sides(root: Path, images: int, patch_size: int | None, ask: Callable[..., A
         return float(ask(ask="speed", **asked))
 
     sides: dict[str, Speed] = {"kimivl": partial(our_speed, root, images, patch_size)}
+    if patch_size is None:
+        sides[PILLOW] = lambda workers: _decoding_speed(_files(root, images), _by_pillow)
     return sides | {peer: partial(theirs, peer) for peer in PEERS}
 
 
@@ -133,9 +139,7 @@ def _as_seconds(speed: Speed, workers: int) -> dict[str, float]:
 def our_speed(root: Path, images: int, patch_size: int | None, workers: int) -> float:
     """Pictures a second; with a patch size out of the loader, without decoded to uint8 [H, W, 3]."""
     if patch_size is None:
-        files = sorted(path for path in (root / "pictures").iterdir() if path.suffix in (".jpg", ".png"))
-        arrays = (np.asarray(load_rgb(path)) for path in files[:images])
-        return steady((1 for _ in arrays), images)
+        return _decoding_speed(_files(root, images), load_rgb)
     # Enough steps for all pictures and for the packs that are decoded ahead of the last one.
     values = {"name": "bench", "kind": "joint", "steps": images, "context": 4096, "pack_tokens": PACK_TOKENS}
     values |= {"pack_patches": PACK_PATCHES, "mixture": [{"weights": {"pictures": 1}}]}
@@ -147,6 +151,25 @@ def our_speed(root: Path, images: int, patch_size: int | None, workers: int) -> 
         return steady((len(pack.grids) for step in range(images) for pack in loader.packs(step)), images)
     finally:
         loader.close()
+
+
+def _files(root: Path, images: int) -> list[Path]:
+    return sorted(path for path in (root / "pictures").iterdir() if path.suffix in (".jpg", ".png"))[:images]
+
+
+def _decoding_speed(files: Sequence[Path], decode: Callable[[Path], Image.Image]) -> float:
+    return steady((1 for _ in (np.asarray(decode(path)) for path in files)), len(files))
+
+
+def _by_pillow(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _decoders(versions: dict[str, str]) -> list[str]:
+    """What each side decodes with."""
+    ours = f"pillow {__version__} (peers {versions['pillow']})"
+    return [ours, f"imagecodecs {version('imagecodecs')} (ours)"] if png.INSTALLED else [ours]
 
 
 @contextmanager
