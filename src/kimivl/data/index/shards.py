@@ -18,6 +18,7 @@ from typing import Any
 from kimivl.data.convert.forms import CAPTIONS, FORMS, MEDIA, Fault
 from kimivl.data.index.original import part_of
 from kimivl.data.index.scan import TEXTS, Scanned
+from kimivl.data.parsing import NotJson, parse_json
 
 TELLING = {key for form in FORMS.values() for key in form.keys} - set(CAPTIONS)  # what makes a JSON file a row
 
@@ -95,9 +96,9 @@ def _marks(row: dict[str, Any]) -> int:
 
 def _json(member: str, shard: Scanned) -> dict[str, Any]:
     try:
-        found = json.loads(_text(member, shard))
-    except json.JSONDecodeError as error:
-        raise Fault(f"{member}: not valid JSON ({error.msg} at line {error.lineno}, column {error.colno})") from None
+        found = parse_json(_text(member, shard))
+    except NotJson as error:
+        raise Fault(f"{member}: {error}") from None
     if not isinstance(found, dict):
         raise Fault(f"{member}: a JSON object is expected, got {type(found).__name__}")
     return found
