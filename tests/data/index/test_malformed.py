@@ -187,6 +187,6 @@ def test_the_command_says_it_in_plain_words_and_counts_for_machines(source, caps
     assert main([*command, "--json", "--licence", "CC0-1.0"]) == 0
     counts = json.loads(capsys.readouterr().out)
     expected = {"layout": "rows", "samples": 1, "pictures": 1, "originals": 1, "extracted": 0, "objects": 1, "read": 1}
-    assert counts == expected | {"unchanged": 0, "unused": 1, "digest": source.manifest.digest}
+    assert counts == expected | {"unchanged": 0, "unused": 1, "skipped": 0, "skipped_first": [], "digest": source.manifest.digest}
     assert main(command) == 0 and "1 samples with 1 pictures (rows)" in capsys.readouterr().out
     assert source.objects()["1.png"]["licence"] is None
