@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 import zipfile
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from kimivl.cli import main
 from kimivl.data.convert.faults import Malformed
+from kimivl.data.store.client import Client
 from kimivl.processor.messages import ImagePart, TextPart
 from tests.data.index.originals import encoded, fetch, picture, question, write_tar, write_video
 
@@ -324,6 +326,56 @@ def test_files_that_are_not_read_are_told(source, capsys):
     assert (counts["skipped"], counts["skipped_first"]) == (4, ["captions.csv", "old.tar.gz", "state.json", "1.txt"])
     assert main(["data", "index", str(source.root), str(source.out)]) == 0
     assert "4 files are of no kind that is read: captions.csv, old.tar.gz, state.json, 1.txt\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["p [old]", "what?", "a*b", "x[1"])
+def test_a_name_with_signs_that_is_there_is_no_pattern(source, name):
+    source.put(f"{name}/cat/1.png", encoded(1))
+    source.put("p o/cat/2.png", encoded(2))
+    source.index(url=str(source.root / name))
+    assert said(source.manifest[0]) == ["cat/1.png", "cat"] and pictures(source.manifest[0]) == [encoded(1)]
+    source.rows({"content": "this"}, name=f"{name}.jsonl")
+    source.rows({"content": "that"}, name="p o.jsonl")
+    assert source.index(url=str(source.root / f"{name}.jsonl"))["samples"] == 1 and said(source.manifest[0]) == ["this"]
+    source.rows({"content": "those"}, name=f"{name}/part-1.jsonl")
+    assert source.index(url=f"{source.root}/{name}/part-*.jsonl")["samples"] == 1 and said(source.manifest[0]) == ["those"]
+    assert source.index(url=f"{source.root}/[p] [o].jsonl")["samples"] == 1 and said(source.manifest[0]) == ["that"]
+    with pytest.raises(ValueError, match=r"originals/\[no\]\* leads to no rows"):
+        source.index(url=f"{source.root}/[no]*")
+
+
+def test_a_name_with_signs_in_a_store_is_no_pattern(source):
+    client = Client()
+    for url, data in (("p [old]/x/cat/1.png", encoded(1)), ("p [old]/rows [2].jsonl", b'{"content": "this"}')):
+        client.put(f"memory://shelf/{url}", data)
+    assert source.index(url="memory://shelf/p [old]/rows [2].jsonl", client=client)["samples"] == 1
+    assert source.index(url="memory://shelf/p [old]/x", client=client)["layout"] == "folders"
+    assert source.index(url="memory://shelf/p [old]/rows*", client=client)["samples"] == 1
+
+
+def test_names_of_any_kind_and_links_are_indexed(source):
+    names = ["a\tb/1.png", "two\nlines/2.png", "cat/3.png#4.png", "cat/5.png", "é/6 ?%20.png"]
+    for number, name in enumerate(names):
+        source.put(name, encoded(number))
+    (source.root / "cat" / "again").symlink_to(source.root)  # a circle of folders
+    (source.root / "cat" / "1.png").symlink_to("2.png")
+    (source.root / "cat" / "2.png").symlink_to("1.png")
+    (source.root / "gone.png").symlink_to("nowhere.png")
+    (source.root / "linked").symlink_to("cat")
+    assert source.index()["samples"] == 7
+    found = {said(sample)[0]: pictures(sample) for sample in map(source.manifest.__getitem__, range(7))}
+    linked = {f"linked/{name[4:]}": [encoded(number)] for number, name in enumerate(names) if name.startswith("cat/")}
+    assert found == {name: [encoded(number)] for number, name in enumerate(names)} | linked
+    source.rows(*map(question, names))
+    assert source.index()["samples"] == 5 and said(source.manifest[1])[0] == names[1]
+
+
+def test_a_name_that_is_not_in_utf8_is_told(source):
+    (source.root / "cat").mkdir()
+    with open(os.fsencode(source.root) + b"/cat/\xe9.png", "wb") as file:
+        file.write(encoded(1))
+    with pytest.raises(ValueError, match="originals/cat/\ufffd.png: the name is not in UTF-8; rename it"):
+        source.index()
 
 
 def test_what_holds_nothing_is_said(source):

@@ -24,6 +24,9 @@ def part(image: str) -> dict:
         (question("1.png") | {"image": None}, "hold 1 <image> and the row has 0 pictures: give one <image> for each picture"),
         (question("1.png") | {"video": "clip.mp4"}, "hold 0 <video> and the row has 1 videos: give one <video> for each video"),
         (question("gone.png"), "there is no file gone.png in .*: mend the path, or tell with --images where it is"),
+        (question("cls/.hidden.png"), "cls/.hidden.png is hidden by the name .hidden.png, and what is hidden is not read"),
+        (question("../.cache/1.png"), "is hidden by the name .cache"),
+        (question("../gone.png"), "there is no file ../gone.png"),
         (question("http://x/1.png"), r"'image' is an address \(http://x/1.png…\): save the picture as a file"),
         (question("") | {"image": ""}, "'image' is the path of a picture, got ''"),
         (question("") | {"image": None, "images": ["data:x"]}, r"images\[0\] is an address"),
@@ -56,6 +59,7 @@ def part(image: str) -> dict:
 )  # fmt: skip
 def test_what_is_wrong_with_a_row_is_said(source, row, words):
     source.put("1.png", encoded(1))
+    source.put("cls/.hidden.png", encoded(1))
     for name in ("broken.png", "broken.mp4", "broken.pdf"):
         source.put(name, "no")
     write_tar(source.root / "s.tar", {"broken.png": b"no", "1.png": encoded(1)})

@@ -33,7 +33,7 @@ from kimivl.data.manifest.schema import write_manifest
 from kimivl.data.store.client import Client
 from kimivl.data.store.urls import join_url
 
-INDEXER = 1  # raised when the same originals give other rows
+INDEXER = 2  # raised when the same originals give other rows
 _OURS = re.compile(r"\.manifest/|\.pictures/[0-9a-f]{2}/[0-9a-f]{64}\.\w+$")  # of manifests that lie beside the originals
 
 Show = Callable[[str, int | None], Callable[[int], None]]  # (what is done, how much there is to do) → so much more is done

@@ -83,7 +83,7 @@ def layout_of(place: Place, listed: Iterable[Listed]) -> Layout:
         _one_split(place, {_split_of(of.path): of.path for of in files})
         return Layout("rows" if rows else "shards", files, other.count + texts.count, (other.first + texts.first)[:TOLD])
     if not folders:
-        told = f"{place.root} holds" if place.chosen == "*" else f"what {place.chosen} chooses in {place.root} is"
+        told = f"{place.root} holds" if place.chosen == "*" else f"{place.root}{place.chosen} leads to"
         raise ValueError(f"{told} no rows ({', '.join(ROWS)}), no archives and no pictures; check the URL")
     _one_split(place, {split: path for split, path in folders.items() if split})
     return Layout("folders", [], other.count, other.first)  # texts are captions

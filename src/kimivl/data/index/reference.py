@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 from kimivl.data.convert.forms import Fault
 from kimivl.data.index.notes import Notes, Row
 from kimivl.data.index.original import ends
+from kimivl.data.index.walk import is_hidden
 
 ARCHIVES = (".tar", ".zip")
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -52,6 +53,8 @@ def locate(written: str, folder: str, root: str, notes: Notes) -> Located:
             bare, number = name[: part.start()], int(part[2])
             if found := _object(bare, notes):
                 return Located(found, bare, **{part[1]: number})
+    if hidden := [part for part in posixpath.normpath(written).split("/") if is_hidden(part) and part != ".."]:
+        raise Fault(f"{written} is hidden by the name {hidden[0]}, and what is hidden is not read: rename it")
     raise Fault(f"there is no file {written} in {root}: mend the path, or tell with --images where it is")
 
 
