@@ -90,6 +90,12 @@ def test_a_store_that_fails_now_and_then_gives_the_same_manifest(source, tmp_pat
     }
 
 
+def test_a_key_that_cannot_be_addressed_is_named_with_the_fix(source):
+    source.put("cat/a\tb.png", encoded(1))
+    with hadro(source.root.parent) as server, pytest.raises(ValueError, match=r"cat/a b.png.*give the object another name"):
+        source.index(url=f"s3://{source.root.name}", client=Client(server.environment))
+
+
 class Stumbling(Client):
     """Lists backwards, and breaks off twice on the way."""
 
