@@ -72,6 +72,12 @@ def test_what_is_wrong_with_a_row_is_said(source, row, words):
     assert not source.out.exists()
 
 
+def test_what_is_missing_below_a_hidden_root_is_missing(source):
+    source.put(".cache/rows.jsonl", json.dumps(question(str(source.root / ".cache" / "gone.png"))))
+    with pytest.raises(Malformed, match="there is no file .*gone.png"):
+        source.index(url=str(source.root / ".cache"))
+
+
 def test_a_video_row_of_what_is_none(source):
     source.put("1.png", encoded(1))
     turns = [{"from": "human", "value": "<video>?"}, {"from": "gpt", "value": "x"}]

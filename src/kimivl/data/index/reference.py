@@ -53,7 +53,8 @@ def locate(written: str, folder: str, root: str, notes: Notes) -> Located:
             bare, number = name[: part.start()], int(part[2])
             if found := _object(bare, notes):
                 return Located(found, bare, **{part[1]: number})
-    if hidden := [part for part in posixpath.normpath(written).split("/") if is_hidden(part) and part != ".."]:
+    below = posixpath.normpath(written if whole is None else whole).split("/")  # the root may be hidden itself
+    if hidden := [part for part in below if is_hidden(part) and part not in (".", "..")]:
         raise Fault(f"{written} is hidden by the name {hidden[0]}, and what is hidden is not read: rename it")
     raise Fault(f"there is no file {written} in {root}: mend the path, or tell with --images where it is")
 
