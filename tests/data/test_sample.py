@@ -111,6 +111,9 @@ TURN = {"role": "user", "content": "x"}
         ('["id"]', "a JSON object with a string 'id'"),
         ('{"content": "x"}', "a JSON object with a string 'id'"),
         ('{"id": 3, "content": "x"}', "a JSON object with a string 'id'"),
+        ("[" * 100_000 + "]" * 100_000, "lists and objects nest more than 100 deep"),
+        ('{"id": "a", "content": "x", "meta": {"n": ' + "1" * 5000 + "}}", "the number 111111111111… has more than 4300 digits"),
+        (r'{"id": "a", "content": "\ud83d"}', "content holds half of a character"),
     ],
 )
 def test_a_line_that_is_no_record_is_named(line, words):

@@ -41,6 +41,9 @@ def _index(args: argparse.Namespace) -> None:
         f"{counts['originals']} originals in {counts['objects']} objects, of which {counts['read']} were read and "
         f"{counts['unchanged']} are unchanged; {counts['unused']} objects are in no sample"
     )
+    if counts["skipped"]:
+        more = " …" if counts["skipped"] > len(counts["skipped_first"]) else ""
+        print(f"{counts['skipped']} files are of no kind that is read: {', '.join(counts['skipped_first'])}{more}")
     if counts["extracted"]:
         print(f"{counts['extracted']} pictures were copied out of tables into {args.out.with_suffix('.pictures')}")
     print(f"manifest: {args.out}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kimivl.data.parsing import NotJson, parse_json
 from kimivl.processor.messages import ImagePart, Message, Part, TextPart, read_messages, read_parts
 
 
@@ -59,9 +60,9 @@ def read_record(line: str, where: str, folder: Path) -> Sample:
     Raises: ValueError naming `where`, the field and the fix.
     """
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
+        record = parse_json(line)
+    except NotJson as error:
+        raise ValueError(f"{where}: {error}") from None
     if not isinstance(record, dict) or not isinstance(record.get("id"), str):
         raise ValueError(f"{where}: a record is a JSON object with a string 'id'")
     where = f"{where} (id {record['id']})"

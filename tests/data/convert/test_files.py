@@ -100,6 +100,21 @@ def test_what_would_only_fail_later_is_told_with_its_line(folder):
         convert(path, folder / "out.jsonl", folder / "pictures")
 
 
+def test_json_that_no_parser_takes_is_told_with_its_line(folder):
+    path = write(folder, [row(0)])
+    deep, long = '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", '{"n": ' + "7" * 5000 + "}"
+    path.write_text("\n".join([path.read_text(), deep, long, json.dumps(row(3, "1\0.png"))]))
+    words = r"3 of 4 rows are malformed:\n.*:2: lists and objects nest.*\n.*:3: the number 777.*\n.*:4: 'image' is the path"
+    with pytest.raises(Malformed, match=words):
+        convert(path, folder / "out.jsonl", folder / "pictures")
+
+
+def test_lists_behind_one_another_are_no_list(folder):
+    path = write(folder, [[row(0)], [row(1)]])
+    with pytest.raises(Malformed, match=":2: there is more behind the list"):
+        convert(path, folder / "out.jsonl", folder / "pictures")
+
+
 def test_a_video_is_for_a_manifest(folder):
     turns = [{"from": "human", "value": "<video>?"}, {"from": "gpt", "value": "x"}]
     path = write(folder, [{"video": "a.mp4", "conversations": turns}])

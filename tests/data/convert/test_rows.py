@@ -31,6 +31,10 @@ def test_a_list_is_read_in_chunks_of_any_size(monkeypatch, chunk, indent):
         ("[1 2]", "x:1: not valid JSON (, or ] is missing behind item 1)"), ("[1,\n2,\n", "x:3: not valid JSON (Expecting value"),
         ('[1,\n{"a": 1\n', "x:3: not valid JSON (Expecting ',' delimiter"),
         ("[1,\n\n2", "x:3: not valid JSON (, or ] is missing"),
+        ("[1]\n[2]\n", "x:2: there is more behind the list: put all rows into one list, or give each a line of its own"),
+        ("[]\n\n{}", "x:3: there is more behind the list"),
+        ("[1,\n" + "[" * 100_000, "x:2: item 2: lists and objects nest more than 100 deep"),
+        ("[1,\n\n" + "9" * 5000 + "]", "x:3: item 2: the number 999999999999… has more than 4300 digits"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("chunk", [1, 1 << 20])
@@ -47,6 +51,15 @@ def test_lines_have_their_numbers_and_faults_stand_in_their_places():
     assert [number for number, _ in found] == [1, 4, 5, 6, 7]
     assert [row for _, row in found if not isinstance(row, Fault)] == [{"a": 1}, {"a": 2}, [3]]
     assert "not valid JSON" in str(found[2][1]) and "not UTF-8 text (byte 1" in str(found[3][1])
+
+
+@pytest.mark.parametrize("form", ["{}\n{}\n{}", "[{}, {}, {}]"])
+def test_a_value_that_is_none_of_ours_is_a_fault_in_its_place(form):
+    deep, half = json.dumps(json.loads("[" * 101 + "]" * 101)), r'{"image": "\ud800.jpg"}'
+    found = [row for _, row in json_rows(io.BytesIO(form.format(json.dumps({"deep": deep}), "7", half).encode()), "x")]
+    assert found[:2] == [{"deep": deep}, 7] and "image holds half of a character" in str(found[2])
+    found = [row for _, row in json_rows(io.BytesIO(form.format('{"a": ' + deep + "}", "7", "8").encode()), "x")]
+    assert "nest more than 100 deep" in str(found[0]) and found[1:] == [7, 8]
 
 
 def test_nothing_is_no_row():

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import kimivl
+from kimivl.cli import main
 from kimivl.data.convert.faults import Malformed
+from kimivl.data.index.notes import TABLES
 from kimivl.data.store.client import Client
 from kimivl.data.store.urls import split_url
 from tests.data.index.originals import Source, encoded, question, write_tar
@@ -171,6 +173,69 @@ def test_the_same_name_elsewhere_is_another_original(pictures, tmp_path):
     pictures.root.rename(tmp_path / "moved")
     pictures.root = tmp_path / "moved"
     assert reads(pictures) == {"rows.jsonl", "1.png"}
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_next_run_goes_on(pictures, monkeypatch):
+    monkeypatch.setattr("kimivl.data.index.notes.SAVED", 0)
+    for number in range(200):
+        pictures.put(f"more/{number}.png", encoded(number))
+    pictures.rows(*[question(f"more/{number}.png") for number in range(200)])
+    monkeypatch.setattr("kimivl.data.index.notes.TABLES", TABLES + "PRAGMA max_page_count = 36;")
+    with pytest.raises(OSError, match=r"notes could not be written \(database or disk is full\): free space, and run"):
+        pictures.index()
+    assert not pictures.out.exists() and [path.name for path in pictures.out.parent.iterdir()] == [".train.manifest.notes"]
+    monkeypatch.setattr("kimivl.data.index.notes.TABLES", TABLES + "PRAGMA max_page_count = 10000;")
+    again = reads(pictures)
+    assert "rows.jsonl" in again and len(again) < 201 and len(pictures.manifest) == 200
+    assert [path.name for path in pictures.out.parent.iterdir()] == ["train.manifest"]
+
+
+def test_no_room_for_notes_at_all_leaves_none(pictures, monkeypatch):
+    monkeypatch.setattr("kimivl.data.index.notes.TABLES", "PRAGMA max_page_count = 2;" + TABLES)
+    with pytest.raises(OSError, match=r"notes could not be written \(database or disk is full\): free space, and run"):
+        pictures.index()
+    assert not list(pictures.out.parent.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_told(pictures, capsys):
+    for out in ("/proc/none/train.manifest", "/sys/train.manifest"):  # where even root may write nothing
+        assert main(["data", "index", str(pictures.root), out]) == 1
+        told = capsys.readouterr().err
+        assert f"could not write {out}: " in told and "write elsewhere, or make this place writable" in told
+        assert "notes" not in told
+
+
+HELD = """
+import sys
+from pathlib import Path
+from kimivl.data.index import build
+from kimivl.data.store.client import Client
+
+class Slow(Client):
+    def get(self, url, *how):
+        print("reading", flush=True)
+        sys.stdin.read()
+        return super().get(url, *how)
+
+build.index(sys.argv[1], Path(sys.argv[2]), client=Slow())
+"""
+
+
+def test_a_second_run_at_the_same_manifest_is_told_who_is_at_it(pictures):
+    command = [sys.executable, "-c", HELD, str(pictures.root), str(pictures.out)]
+    environment = os.environ | {"PYTHONPATH": str(Path(kimivl.__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"reading\n"
+        os.kill(first.pid, signal.SIGSTOP)  # it holds the manifest while it stands still
+        with pytest.raises(OSError, match=rf"train.manifest is being made by process {first.pid} on .*: wait until it is done"):
+            pictures.index()
+        os.kill(first.pid, signal.SIGCONT)
+        first.stdin.close()
+        assert first.wait(60) == 0
+    assert [path.name for path in pictures.out.parent.iterdir()] == ["train.manifest"] and len(pictures.manifest) == 21
+    (pictures.out.parent / ".train.manifest.lock").write_text("process 1 that was killed")
+    assert pictures.index()["unchanged"] == 21
+    assert [path.name for path in pictures.out.parent.iterdir()] == ["train.manifest"]
 
 
 def test_notes_that_are_none_are_told(pictures):

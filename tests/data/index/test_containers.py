@@ -110,6 +110,54 @@ def test_an_archive_that_cannot_be_used_is_named_with_the_fix(source, name, make
     assert not source.out.exists()
 
 
+NAMES = {"./c.png": "c.png", "d//e.png": "d/e.png", "d/./f/../g.png": "d/g.png", "/h.png": "h.png"}
+
+
+@pytest.mark.parametrize("archive", ["s.tar", "s.zip"])
+def test_members_have_one_name_however_it_is_written(source, archive):
+    pack(source, archive, {written: encoded(number) for number, written in enumerate(NAMES)})
+    source.rows(*[question(f"{archive}/{name}") for name in [*NAMES.values(), *NAMES]])
+    manifest = source.indexed()
+    places = [manifest[row].images[0].image.place for row in range(8)]
+    assert fetch(places) == [encoded(number) for number in range(4)] * 2
+    assert set(source.objects()) == {f"{archive}/{name}" for name in NAMES.values()}
+    (source.root / "rows.jsonl").unlink()
+    pack(source, archive, {f"{written}{end}": data for written in NAMES for end, data in ((".png", encoded(1)), (".txt", b"x"))})
+    assert source.index()["samples"] == 4
+
+
+@pytest.mark.parametrize("archive", ["a.tar", "a.zip"])
+@pytest.mark.parametrize("name", ["../b.zip/x.png", "d/../../b.zip/x.png", "./../b.zip/x.png"])
+def test_a_member_that_leads_out_of_its_archive_is_none_of_anothers(source, archive, name):
+    pack(source, "b.zip", {"x.png": encoded(1), "x.txt": b"The one."})
+    pack(source, archive, {name: encoded(2), name.replace("png", "txt"): b"The other."})
+    with pytest.raises(Malformed, match=rf"{archive}: .*{name} leads out of the archive: pack it again"):
+        source.index()
+    source.rows(question("b.zip/x.png"))
+    assert fetch([source.indexed()[0].images[0].image.place]) == [encoded(1)]
+    source.rows(question(f"{archive}/x.png"))
+    with pytest.raises(Malformed, match=rf"rows.jsonl:1: {archive}: {name} leads out of the archive"):
+        source.index()
+
+
+def test_a_name_that_is_not_in_utf8_is_told(source):
+    with tarfile.open(source.root / "s.tar", "w", encoding="latin-1", format=tarfile.GNU_FORMAT) as tar:
+        info = tarfile.TarInfo("é.png")
+        info.size = len(encoded(1))
+        tar.addfile(info, io.BytesIO(encoded(1)))
+    source.rows(question("s.tar/1.png"))
+    with pytest.raises(Malformed, match="s.tar: the name \ufffd.png is not in UTF-8: rename the file, and pack it again"):
+        source.index()
+
+
+def pack(source, archive: str, members: dict[str, bytes]) -> None:
+    if archive.endswith("tar"):
+        return write_tar(source.root / archive, members)
+    with zipfile.ZipFile(source.root / archive, "w") as file:
+        for name, data in members.items():
+            file.writestr(name, data)
+
+
 def tarred(mode: str) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode=mode) as tar:

@@ -2,13 +2,16 @@
 
 import io
 import json
+import os
 import tarfile
 import zipfile
 
 import pytest
 from PIL import Image
 
+from kimivl.cli import main
 from kimivl.data.convert.faults import Malformed
+from kimivl.data.store.client import Client
 from kimivl.processor.messages import ImagePart, TextPart
 from tests.data.index.originals import encoded, fetch, picture, question, write_tar, write_video
 
@@ -224,6 +227,155 @@ def test_folders_of_splits_are_never_mixed(source):
     with pytest.raises(ValueError, match="several splits"):
         source.index()
     assert source.index(url=str(source.root / "train"))["samples"] == 1
+
+
+@pytest.mark.parametrize(
+    "others", [["eval"], ["holdout"], ["held-out"], ["HELD_OUT"], ["testmini"], ["Evaluation set"], ["a/testing/1"], ["more"]]
+)
+@pytest.mark.parametrize("kind", ["jsonl", "tar"])
+def test_what_is_not_called_after_the_split_of_the_others_is_never_mixed_with_them(source, kind, others):
+    for name in ["train", *others]:
+        source.put(f"{name}.{kind}", "")
+    with pytest.raises(ValueError, match="several splits, .*: give the URL of one, .* each makes a manifest of its own"):
+        source.index()
+
+
+@pytest.mark.parametrize("names", [["eval", "rows"], ["dev", "testset"], ["train2017", "val2017"]])
+def test_splits_by_their_other_names(source, names):
+    for name in names:
+        source.put(f"{name}.jsonl", "")
+    with pytest.raises(ValueError, match="several splits"):
+        source.index()
+
+
+def test_names_that_only_begin_like_a_split_are_none(source):
+    names = ["latest", "valley", "contest-2", "trained", "devil", "evaluator"]
+    for name in names:
+        source.rows({"content": name}, name=f"{name}.jsonl")
+    assert source.index()["samples"] == len(names)
+
+
+def test_folders_may_be_classes_of_any_name(source):
+    for name in ("train", "car", "plane"):
+        source.put(f"{name}/1.png", encoded(1))
+    assert source.index()["samples"] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("DATA.JSONL", json.dumps(question("1.PNG")) + "\n"), ("Data.Json", json.dumps([question("1.PNG")])),
+        ("Metadata.CSV", "image,text\n1.PNG,x\n"),
+    ],
+)  # fmt: skip
+def test_files_of_rows_in_capital_letters_are_rows(source, name, data):
+    source.put("1.PNG", encoded(1))
+    source.put(name, data)
+    assert source.index()["layout"] == "rows" and pictures(source.manifest[0]) == [encoded(1)]
+
+
+def test_a_table_in_capital_letters_is_a_table(source):
+    source.table([{"image": {"bytes": encoded(1), "path": "1.PNG"}, "text": "x"}], "T.PARQUET")
+    assert source.index()["layout"] == "rows" and pictures(source.manifest[0]) == [encoded(1)]
+
+
+@pytest.mark.parametrize("archive", ["S.TAR", "s.Zip"])
+def test_shards_and_what_is_in_them_in_capital_letters(source, archive):
+    row = {"texts": ["A.", None], "images": [None, "jpg"]}
+    members = {"1.JPG": encoded(1), "1.TXT": b"One.", "2.JPG": encoded(2), "2.Json": json.dumps(row).encode()}
+    source.put("beside.png", encoded(3))
+    if archive == "S.TAR":
+        write_tar(source.root / archive, members)
+    else:
+        with zipfile.ZipFile(source.root / archive, "w") as file:
+            for name, data in members.items():
+                file.writestr(name, data)
+    assert source.index()["layout"] == "shards"
+    found = [source.manifest[row] for row in range(len(source.manifest))]
+    assert [said(sample) for sample in found] == [[f"{archive}/1.JPG", "One."], ["A.", f"{archive}/2.JPG"]]
+    assert [pictures(sample) for sample in found] == [[encoded(1)], [encoded(2)]]
+    source.rows(question(f"{archive}/1.JPG"))
+    assert source.index()["layout"] == "rows" and pictures(source.manifest[0]) == [encoded(1)]
+
+
+def test_endings_that_differ_in_their_letters_alone_are_not_mixed_up(source):
+    row = {"texts": ["A.", None, None], "images": [None, "JPG", "jpg"]}
+    write_tar(source.root / "s.tar", {"1.jpg": encoded(1), "1.JPG": encoded(2), "1.json": json.dumps(row).encode()})
+    assert pictures(source.indexed()[0]) == [encoded(2), encoded(1)]
+
+
+def test_captions_in_capital_letters(source):
+    source.put("a.JPG", encoded(1))
+    source.put("A.TXT", "no")
+    source.put("a.Txt", "One.")
+    source.put("b.txt.png", encoded(2))
+    source.put("b.txt.TXT", "Two.")
+    manifest = source.indexed()
+    assert [said(manifest[row]) for row in (0, 1)] == [["a.JPG", "One."], ["b.txt.png", "Two."]]
+    source.put("a.txt", "Another.")
+    with pytest.raises(Malformed, match="a.JPG: a.Txt and a.txt are both its caption: remove one"):
+        source.index()
+
+
+def test_files_that_are_not_read_are_told(source, capsys):
+    source.put("1.png", encoded(1))
+    source.rows(question("1.png"))
+    for name in ("captions.csv", "old.tar.gz", "1.txt", "state.json"):
+        source.put(name, "x")
+    counts = source.index()
+    assert (counts["skipped"], counts["skipped_first"]) == (4, ["captions.csv", "old.tar.gz", "state.json", "1.txt"])
+    assert main(["data", "index", str(source.root), str(source.out)]) == 0
+    assert "4 files are of no kind that is read: captions.csv, old.tar.gz, state.json, 1.txt\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["p [old]", "what?", "a*b", "x[1"])
+def test_a_name_with_signs_that_is_there_is_no_pattern(source, name):
+    source.put(f"{name}/cat/1.png", encoded(1))
+    source.put("p o/cat/2.png", encoded(2))
+    source.index(url=str(source.root / name))
+    assert said(source.manifest[0]) == ["cat/1.png", "cat"] and pictures(source.manifest[0]) == [encoded(1)]
+    source.rows({"content": "this"}, name=f"{name}.jsonl")
+    source.rows({"content": "that"}, name="p o.jsonl")
+    assert source.index(url=str(source.root / f"{name}.jsonl"))["samples"] == 1 and said(source.manifest[0]) == ["this"]
+    source.rows({"content": "those"}, name=f"{name}/part-1.jsonl")
+    assert source.index(url=f"{source.root}/{name}/part-*.jsonl")["samples"] == 1 and said(source.manifest[0]) == ["those"]
+    assert source.index(url=f"{source.root}/[p] [o].jsonl")["samples"] == 1 and said(source.manifest[0]) == ["that"]
+    with pytest.raises(ValueError, match=r"originals/\[no\]\* leads to no rows"):
+        source.index(url=f"{source.root}/[no]*")
+
+
+def test_a_name_with_signs_in_a_store_is_no_pattern(source):
+    client = Client()
+    for url, data in (("p [old]/x/cat/1.png", encoded(1)), ("p [old]/rows [2].jsonl", b'{"content": "this"}')):
+        client.put(f"memory://shelf/{url}", data)
+    assert source.index(url="memory://shelf/p [old]/rows [2].jsonl", client=client)["samples"] == 1
+    assert source.index(url="memory://shelf/p [old]/x", client=client)["layout"] == "folders"
+    assert source.index(url="memory://shelf/p [old]/rows*", client=client)["samples"] == 1
+
+
+def test_names_of_any_kind_and_links_are_indexed(source):
+    names = ["a\tb/1.png", "two\nlines/2.png", "cat/3.png#4.png", "cat/5.png", "é/6 ?%20.png"]
+    for number, name in enumerate(names):
+        source.put(name, encoded(number))
+    (source.root / "cat" / "again").symlink_to(source.root)  # a circle of folders
+    (source.root / "cat" / "1.png").symlink_to("2.png")
+    (source.root / "cat" / "2.png").symlink_to("1.png")
+    (source.root / "gone.png").symlink_to("nowhere.png")
+    (source.root / "linked").symlink_to("cat")
+    assert source.index()["samples"] == 7
+    found = {said(sample)[0]: pictures(sample) for sample in map(source.manifest.__getitem__, range(7))}
+    linked = {f"linked/{name[4:]}": [encoded(number)] for number, name in enumerate(names) if name.startswith("cat/")}
+    assert found == {name: [encoded(number)] for number, name in enumerate(names)} | linked
+    source.rows(*map(question, names))
+    assert source.index()["samples"] == 5 and said(source.manifest[1])[0] == names[1]
+
+
+def test_a_name_that_is_not_in_utf8_is_told(source):
+    (source.root / "cat").mkdir()
+    with open(os.fsencode(source.root) + b"/cat/\xe9.png", "wb") as file:
+        file.write(encoded(1))
+    with pytest.raises(ValueError, match="originals/cat/\ufffd.png: the name is not in UTF-8; rename it"):
+        source.index()
 
 
 def test_what_holds_nothing_is_said(source):

@@ -24,7 +24,14 @@ def part(image: str) -> dict:
         (question("1.png") | {"image": None}, "hold 1 <image> and the row has 0 pictures: give one <image> for each picture"),
         (question("1.png") | {"video": "clip.mp4"}, "hold 0 <video> and the row has 1 videos: give one <video> for each video"),
         (question("gone.png"), "there is no file gone.png in .*: mend the path, or tell with --images where it is"),
-        (question("http://x/1.png"), r"images is an address \(http://x/1.png…\): save the picture as a file"),
+        (question("cls/.hidden.png"), "cls/.hidden.png is hidden by the name .hidden.png, and what is hidden is not read"),
+        (question("../.cache/1.png"), "is hidden by the name .cache"),
+        (question("../gone.png"), "there is no file ../gone.png"),
+        (question("http://x/1.png"), r"'image' is an address \(http://x/1.png…\): save the picture as a file"),
+        (question("") | {"image": ""}, "'image' is the path of a picture, got ''"),
+        (question("") | {"image": None, "images": ["data:x"]}, r"images\[0\] is an address"),
+        (question("\ud800.jpg"), "image holds half of a character"),
+        (question("1\0.png"), r"'image' is the path of a picture, and '1\\x00.png' holds a character that no path has"),
         (question("/elsewhere/1.png"), "is not below .*: index a folder that holds rows and pictures, or tell --images"),
         (question("s3://other/1.png"), "s3://other/1.png is not below"),
         (question("broken.png"), "image broken.png: not a picture in a format that Pillow reads"),
@@ -52,6 +59,7 @@ def part(image: str) -> dict:
 )  # fmt: skip
 def test_what_is_wrong_with_a_row_is_said(source, row, words):
     source.put("1.png", encoded(1))
+    source.put("cls/.hidden.png", encoded(1))
     for name in ("broken.png", "broken.mp4", "broken.pdf"):
         source.put(name, "no")
     write_tar(source.root / "s.tar", {"broken.png": b"no", "1.png": encoded(1)})
@@ -62,6 +70,12 @@ def test_what_is_wrong_with_a_row_is_said(source, row, words):
     with pytest.raises(Malformed, match=rf"1 of 3 rows are malformed:\nrows.jsonl:2: .*{words}"):
         source.index()
     assert not source.out.exists()
+
+
+def test_what_is_missing_below_a_hidden_root_is_missing(source):
+    source.put(".cache/rows.jsonl", json.dumps(question(str(source.root / ".cache" / "gone.png"))))
+    with pytest.raises(Malformed, match="there is no file .*gone.png"):
+        source.index(url=str(source.root / ".cache"))
 
 
 def test_a_video_row_of_what_is_none(source):
@@ -97,7 +111,7 @@ def test_an_id_that_was_there_is_told_with_where(source):
         ({"1.png": encoded(1)}, "s.tar/1: nothing is said of it: give it a .txt or a .json with 'text' or 'caption'"),
         ({"1.txt": b"x"}, "s.tar/1: it has no picture: give it one, or leave it out"),
         ({"1.png": b"no", "1.txt": b"x"}, "s.tar/1: image s.tar/1.png: not a picture"),
-        ({"1.png": encoded(1), "1.json": b"{half"}, "s.tar/1: s.tar/1.json: not valid JSON .* at line 1, column 2"),
+        ({"1.png": encoded(1), "1.json": b"{half"}, "s.tar/1: s.tar/1.json: not valid JSON .* at column 2"),
         ({"1.png": encoded(1), "1.json": b"[]"}, "s.tar/1: s.tar/1.json: a JSON object is expected, got list"),
         ({"1.png": encoded(1), "1.txt": b"\xff"}, r"s.tar/1: s.tar/1.txt: not UTF-8 text \(byte 1\)"),
         ({"1.png": encoded(1), "1.a.txt": b"a", "1.b.txt": b"b"}, "s.tar/1: it has 2 files .txt: leave one"),
@@ -183,6 +197,6 @@ def test_the_command_says_it_in_plain_words_and_counts_for_machines(source, caps
     assert main([*command, "--json", "--licence", "CC0-1.0"]) == 0
     counts = json.loads(capsys.readouterr().out)
     expected = {"layout": "rows", "samples": 1, "pictures": 1, "originals": 1, "extracted": 0, "objects": 1, "read": 1}
-    assert counts == expected | {"unchanged": 0, "unused": 1, "digest": source.manifest.digest}
+    assert counts == expected | {"unchanged": 0, "unused": 1, "skipped": 0, "skipped_first": [], "digest": source.manifest.digest}
     assert main(command) == 0 and "1 samples with 1 pictures (rows)" in capsys.readouterr().out
     assert source.objects()["1.png"]["licence"] is None

@@ -90,6 +90,12 @@ def test_a_store_that_fails_now_and_then_gives_the_same_manifest(source, tmp_pat
     }
 
 
+def test_a_key_that_cannot_be_addressed_is_named_with_the_fix(source):
+    source.put("cat/a\tb.png", encoded(1))
+    with hadro(source.root.parent) as server, pytest.raises(ValueError, match=r"cat/a b.png.*give the object another name"):
+        source.index(url=f"s3://{source.root.name}", client=Client(server.environment))
+
+
 class Stumbling(Client):
     """Lists backwards, and breaks off twice on the way."""
 
@@ -110,9 +116,12 @@ def test_a_list_that_breaks_off_is_asked_for_again_whatever_its_order(source, tm
         source.rows(question("1.png"), name=f"{number}/rows.jsonl")
     expected = source.index()
     client = Stumbling()
+    for path in source.root.glob("*/*"):
+        client.put(f"memory://shelf/{path.relative_to(source.root)}", path)
     source.out = tmp_path / "again" / "train.manifest"
-    assert source.index(client=client)["digest"] == expected["digest"] and client.broken == 2
-    assert source.index(images=str(source.root / "3"), client=Stumbling())["samples"] == 9
+    assert source.index(url="memory://shelf", client=client)["digest"] == expected["digest"] and client.broken == 2
+    client.broken = 0
+    assert source.index(url="memory://shelf", images="memory://shelf/3", client=client)["samples"] == 9
 
 
 def test_a_bucket_in_memory(source):

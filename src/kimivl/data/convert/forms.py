@@ -177,13 +177,14 @@ def _with_media(texts: Sequence[str], row: Row) -> list[list[Record]]:
         if marks != len(media[kind]):
             there = f"the texts hold {marks} <{kind}> and the row has {len(media[kind])} {what}"
             raise Fault(f"{there}: give one <{kind}> for each {what[:-1]}")
-    left = {kind: iter(paths) for kind, paths in media.items()}
+    left = {kind: iter(named) for kind, named in media.items()}
     contents = []
     for text in texts:
         parts: list[Record] = []
         for number, piece in enumerate(MARK.split(text)):  # texts, and between them which mark stood there
             if number % 2:
-                parts.append(_picture(next(left[piece]), f"{piece}s", piece))
+                field, path = next(left[piece])
+                parts.append(_picture(path, field, piece))
             elif piece:
                 parts.append({"type": "text", "text": piece})
         if not parts:
@@ -192,12 +193,12 @@ def _with_media(texts: Sequence[str], row: Row) -> list[list[Record]]:
     return contents
 
 
-def _media(row: Row) -> list[str]:
+def _media(row: Row) -> list[tuple[str, str]]:
     return _named(row, "image") + _named(row, "video")
 
 
-def _named(row: Row, kind: str) -> list[str]:
-    """The pictures or videos of a row: `image` is one path, `images` a list of them."""
+def _named(row: Row, kind: str) -> list[tuple[str, str]]:
+    """(field, path) of the pictures or videos of a row: `image` is one path, `images` a list of them."""
     one, several = row.get(kind), row.get(f"{kind}s")
     what = {"image": "picture", "video": "video"}[kind]
     if one is not None and several is not None:
@@ -210,7 +211,9 @@ def _named(row: Row, kind: str) -> list[str]:
         raise Fault(f"'{kind}' is the path of a {what}, got {type(one).__name__}")
     if several is not None and (not isinstance(several, list) or not all(isinstance(path, str) for path in several)):
         raise Fault(f"'{kind}s' is a list of paths of {what}s")
-    return [one] if isinstance(one, str) else list(several or [])
+    if isinstance(one, str):
+        return [(f"'{kind}'", one)]
+    return [(f"{kind}s[{number}]", path) for number, path in enumerate(several or [])]
 
 
 def _content(turn: Row, field: str) -> Any:
@@ -246,6 +249,8 @@ def _picture(path: Any, field: str, kind: str = "image") -> Record:
         raise Fault(f"{field} is the path of a {what}, got {path!r}")
     if path.startswith(("http://", "https://", "data:")):
         raise Fault(f"{field} is an address ({path[:40]}…): save the {what} as a file and give its path")
+    if "\0" in path:
+        raise Fault(f"{field} is the path of a {what}, and {path!r} holds a character that no path has: mend it")
     return {"type": kind, kind: path.removeprefix("file://")}
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from kimivl.data.convert.faults import Malformed
 from kimivl.data.convert.forms import Fault
+from kimivl.data.parsing import NotJson, check, parse_json, why_not
 
 CHUNK = 1 << 20  # characters of a JSON list that are looked at together
 BATCH = 64  # rows of a Parquet table with pictures in it
@@ -87,11 +88,11 @@ def _line_rows(file: BinaryIO) -> Rows:
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             if text.strip():
-                yield number, json.loads(text)
+                yield number, parse_json(text)
         except UnicodeDecodeError as error:
             yield number, Fault(f"not UTF-8 text (byte {error.start + 1} of the line); save the file as UTF-8")
-        except json.JSONDecodeError as error:
-            yield number, Fault(f"not valid JSON ({error.msg} at column {error.colno})")
+        except NotJson as error:
+            yield number, Fault(str(error))
 
 
 def _list_rows(file: BinaryIO, name: str) -> Rows:
@@ -100,12 +101,12 @@ def _list_rows(file: BinaryIO, name: str) -> Rows:
         yield from _items(_Window(io.TextIOWrapper(file, "utf-8-sig")))
     except UnicodeDecodeError as error:
         raise Malformed(f"{name}: not UTF-8 text ({error.reason}); save the file as UTF-8") from None
-    except _NotJson as error:
+    except _Broken as error:
         raise Malformed(f"{name}:{error}") from None
 
 
-class _NotJson(ValueError):
-    pass
+class _Broken(ValueError):
+    """What stands behind it cannot be read either. Its text begins with the line."""
 
 
 class _Window:
@@ -140,14 +141,13 @@ def _items(window: _Window) -> Rows:
     def expect(allowed: str) -> str:
         found = window.next()
         if not found or found not in allowed:
-            raise _NotJson(f"{window.line}: not valid JSON ({' or '.join(allowed)} is missing behind item {number})")
+            raise _Broken(f"{window.line}: not valid JSON ({' or '.join(allowed)} is missing behind item {number})")
         window.at += 1
         return found
 
     expect("[")
-    if window.next() == "]":
-        return
-    while True:
+    ended = window.next() == "]" and expect("]") == "]"
+    while not ended:
         number += 1
         window.next()
         while True:
@@ -158,9 +158,20 @@ def _items(window: _Window) -> Rows:
             except json.JSONDecodeError as error:
                 if window.ended:
                     line = window.line + window.text.count("\n", window.at, error.pos)
-                    raise _NotJson(f"{line}: not valid JSON ({error.msg} at column {error.colno})") from None
+                    raise _Broken(f"{line}: not valid JSON ({error.msg} at column {error.colno})") from None
+            except (ValueError, RecursionError) as error:
+                raise _Broken(f"{window.line}: item {number}: {why_not(error, window.text[window.at :])}") from None
             window.grow()
+        yield number, _checked(row, window.text[window.at : end])
         window.at = end
-        yield number, row
-        if expect(",]") == "]":
-            return
+        ended = expect(",]") == "]"
+    if window.next():
+        raise _Broken(f"{window.line}: there is more behind the list: put all rows into one list, or give each a line of its own")
+
+
+def _checked(row: Any, text: str) -> Any:
+    try:
+        check(row, text)
+        return row
+    except NotJson as error:
+        return Fault(str(error))

@@ -21,6 +21,7 @@ from kimivl.data.index.cells import Cells
 from kimivl.data.index.earlier import take_over
 from kimivl.data.index.folders import folder_rows
 from kimivl.data.index.layout import Layout, is_original, layout_of
+from kimivl.data.index.lock import alone
 from kimivl.data.index.notes import Notes, Row
 from kimivl.data.index.place import Listed, Place
 from kimivl.data.index.records import Said, again, finished, take
@@ -32,7 +33,7 @@ from kimivl.data.manifest.schema import write_manifest
 from kimivl.data.store.client import Client
 from kimivl.data.store.urls import join_url
 
-INDEXER = 1  # raised when the same originals give other rows
+INDEXER = 2  # raised when the same originals give other rows
 _OURS = re.compile(r"\.manifest/|\.pictures/[0-9a-f]{2}/[0-9a-f]{64}\.\w+$")  # of manifests that lie beside the originals
 
 Show = Callable[[str, int | None], Callable[[int], None]]  # (what is done, how much there is to do) → so much more is done
@@ -58,8 +59,9 @@ def index(
         show: is told of progress; bytes of originals, and rows.
     Returns: the layout; how many samples and pictures in them, originals, pictures written out of tables, objects that hold
         originals, how many of these were read and how many are unchanged, and how many that might be originals are in no sample;
-        the digest.
-    Raises: Malformed; StoreError; ValueError for a place that is not understood; OSError.
+        how many files are of no kind that is read, and the first of them; the digest.
+    Raises: Malformed; StoreError; ValueError for a place that is not understood; OSError, also if another run is at
+        this manifest.
     """
     if out.exists() and not is_manifest(out) and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there and is no manifest: name a new folder, as data/mine/coco/train.manifest")
@@ -68,19 +70,20 @@ def index(
     client = client or Client()
     settings = json.dumps({"indexer": INDEXER, "licence": licence, "language": language, "frames": frames})
     file = out.with_name(f".{out.name}.notes")
-    notes = Notes(file, json.dumps([images or url, settings]))
-    cells = Cells(out, notes)
-    written = False
-    try:
-        result = _Run(url, out, images or url, Said(licence, language, frames), notes, cells, client, show).all(settings)
-        written = True
-        return result
-    except sqlite3.DatabaseError as error:  # a full disk, or another run
-        raise OSError(f"{file} could not be written ({error}): free space, end other runs, and run the command again") from error
-    finally:
-        if not written:
-            cells.undo()
-        notes.close(keep=not written)
+    with alone(out):
+        notes = Notes(file, json.dumps([images or url, settings]))
+        cells = Cells(out, notes)
+        written = False
+        try:
+            result = _Run(url, out, images or url, Said(licence, language, frames), notes, cells, client, show).all(settings)
+            written = True
+            return result
+        except sqlite3.DatabaseError as error:
+            raise OSError(f"{file} could not be written ({error}): free space, and run the command again") from error
+        finally:
+            if not written:
+                cells.undo()
+            notes.close(keep=not written)
 
 
 class _Run:
@@ -113,7 +116,8 @@ class _Run:
         )  # fmt: skip
         kept = self.notes.counts()
         kept |= {"read": read, "unchanged": kept["objects"] - read, "unused": sum(map(is_original, self.notes.unneeded()))}
-        return {"layout": layout.kind} | counts | kept | {"digest": digest}
+        left_out = {"skipped": layout.skipped, "skipped_first": layout.skipped_first}
+        return {"layout": layout.kind} | counts | kept | left_out | {"digest": digest}
 
     def _listed(self) -> Layout:
         """Notes all objects among which pictures are looked for. Returns: what is rows."""

@@ -5,7 +5,7 @@ What it is not: `metadata.jsonl` and `metadata.csv` of Hugging Face's folders of
 """
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kimivl.data.convert.forms import Fault
@@ -18,25 +18,28 @@ from kimivl.data.index.scan import ahead
 def folder_rows(place: Place, notes: Notes) -> Iterator[tuple[str, Any]]:
     """(path of the picture, row or `Fault`) of every picture. Raises: StoreError."""
     pictures = (of for of in notes.all_listed() if is_media(of.path) and place.chooses(of.path))
-    captioned = any(_caption(of, notes) for of in notes.all_listed() if is_media(of.path))
+    captioned = any(_captions(of, notes) for of in notes.all_listed() if is_media(of.path))
 
-    def row(item: tuple[Listed, Listed | None]) -> tuple[str, Any]:
-        picture, caption = item
+    def row(item: tuple[Listed, Sequence[Listed]]) -> tuple[str, Any]:
+        picture, captions = item
         try:
-            text = _said(place, picture.path, caption, captioned)
+            text = _said(place, picture.path, captions, captioned)
             return picture.path, {"content": [part_of(picture.path), {"type": "text", "text": text}]}
         except Fault as fault:
             return picture.path, fault
 
-    yield from ahead(row, ((of, _caption(of, notes) if captioned else None) for of in pictures))
+    yield from ahead(row, ((of, _captions(of, notes) if captioned else []) for of in pictures))
 
 
-def _caption(of: Listed, notes: Notes) -> Listed | None:
-    return notes.listed(posixpath.splitext(of.path)[0] + ".txt")
+def _captions(of: Listed, notes: Notes) -> Sequence[Listed]:
+    return notes.listed_as(posixpath.splitext(of.path)[0], ".txt")
 
 
-def _said(place: Place, path: str, caption: Listed | None, captioned: bool) -> str:
-    if caption is not None:
+def _said(place: Place, path: str, captions: Sequence[Listed], captioned: bool) -> str:
+    if len(captions) > 1:
+        raise Fault(f"{' and '.join(of.path for of in captions)} are both its caption: remove one")
+    if captions:
+        caption = captions[0]
         try:
             text = place.get(caption).decode("utf-8-sig").strip()
         except UnicodeDecodeError as error:

@@ -8,7 +8,8 @@ What it is not: the manifest (`data/manifest/`).
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,35 +45,31 @@ class Notes:
 
     def __init__(self, file: Path, settings: str):
         self._file = file
-        file.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not file.exists()
         try:
-            self._base = sqlite3.connect(file, isolation_level=None)
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=OFF")  # a process that is killed loses nothing, and a machine only time
-            self._base.execute(f"PRAGMA cache_size=-{CACHE >> 10}")
-            self._base.executescript(TABLES)
+            self._base = _opened(file, settings)
         except sqlite3.DatabaseError as error:
-            raise OSError(
-                f"{file}: notes of an earlier run cannot be used ({error}); end other runs, or remove the file"
-            ) from None
-        if self._one("SELECT settings FROM kept") != (settings,):
-            for table in ("kept", "read", "originals", "samples"):
-                self._base.execute(f"DELETE FROM {table}")
-            self._base.execute("INSERT INTO kept VALUES (?)", (settings,))
-        self._base.execute("DELETE FROM files")
-        self._base.execute("DELETE FROM needed")
+            if is_new:
+                self._remove()
+                raise OSError(f"{file} could not be written ({error}): free space, and run the command again") from None
+            raise OSError(f"{file}: notes of an earlier run cannot be used ({error}); free space, or remove the file") from None
         self._saved = time.monotonic()
-        self._base.execute("BEGIN")
 
     def close(self, keep: bool) -> None:
-        """`keep`: for a later run, if anything was read."""
-        try:
-            self.save()
-            keep = keep and self._one("SELECT 1 FROM read") is not None
-        finally:
-            self._base.close()
-            if not keep:
-                self._file.unlink(missing_ok=True)
+        """`keep`: for a later run, if anything was read. Where the disk is full, what was saved before is kept; no error."""
+        kept = None
+        if keep:
+            with suppress(sqlite3.DatabaseError):
+                self.save()
+            with suppress(sqlite3.DatabaseError):
+                kept = self._one("SELECT 1 FROM read")
+        self._base.close()
+        if kept is None:
+            self._remove()
+
+    def _remove(self) -> None:
+        for end in ("", "-wal", "-shm"):  # SQLite's own
+            self._file.with_name(self._file.name + end).unlink(missing_ok=True)
 
     def save(self) -> None:
         """What was noted is there for a later run."""
@@ -93,6 +90,11 @@ class Notes:
     def listed(self, path: str) -> Listed | None:
         found = self._one("SELECT * FROM files WHERE path = ?", (path,))
         return Listed(*found) if found else None
+
+    def listed_as(self, stem: str, suffix: str) -> Sequence[Listed]:
+        """Objects that are called `stem` and `suffix`, this in small or capital letters."""
+        found = self._base.cursor().execute("SELECT * FROM files WHERE path > ? AND path < ?", (f"{stem}.", f"{stem}/"))
+        return [Listed(*row) for row in found if row[0][len(stem) :].lower() == suffix]
 
     def all_listed(self) -> Iterator[Listed]:
         return (Listed(*row) for row in self._base.cursor().execute("SELECT * FROM files ORDER BY path"))
@@ -222,3 +224,24 @@ class Notes:
 
     def _one(self, query: str, values: tuple[Any, ...] = ()) -> Any:
         return self._base.execute(query, values).fetchone()
+
+
+def _opened(file: Path, settings: str) -> sqlite3.Connection:
+    """In a transaction, without what depends on other settings. Raises: sqlite3.DatabaseError."""
+    base = sqlite3.connect(file, isolation_level=None)
+    try:
+        base.execute("PRAGMA journal_mode=WAL")
+        base.execute("PRAGMA synchronous=OFF")  # a process that is killed loses nothing, and a machine only time
+        base.execute(f"PRAGMA cache_size=-{CACHE >> 10}")
+        base.executescript(TABLES)
+        if base.execute("SELECT settings FROM kept").fetchone() != (settings,):
+            for table in ("kept", "read", "originals", "samples"):
+                base.execute(f"DELETE FROM {table}")
+            base.execute("INSERT INTO kept VALUES (?)", (settings,))
+        base.execute("DELETE FROM files")
+        base.execute("DELETE FROM needed")
+        base.execute("BEGIN")
+        return base
+    except sqlite3.DatabaseError:
+        base.close()
+        raise

@@ -6,6 +6,8 @@ What it is not: where the bytes come from (`plain.py`, `tar.py`, `zip.py`).
 """
 
 import hashlib
+import posixpath
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -13,6 +15,7 @@ from typing import Any
 
 from PIL import Image
 
+from kimivl.data.convert.forms import Fault
 from kimivl.processor.frames import PDF, film, page_sizes
 from kimivl.processor.image import guarded, picture_facts
 
@@ -36,6 +39,27 @@ class Member:
     stored: bytes
     data: bytes
     deflated: bool = False
+
+
+def ends(path: str, suffixes: str | tuple[str, ...]) -> bool:
+    """Whether a path ends so, be it in capital letters; `suffixes` in small ones."""
+    return path.lower().endswith(suffixes)
+
+
+def member_name(written: str, wanted: Callable[[str], bool]) -> str | None:
+    """A member's name as rows call it, "a/1.jpg" for "./a//1.jpg", so that it has just one; None if it is not wanted.
+
+    Raises: Fault for a name that leads out of its archive, to what may be another's.
+    """
+    name = posixpath.normpath(written.lstrip("/"))
+    if not wanted(name):
+        return None
+    told = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if told != name:
+        raise Fault(f"the name {told} is not in UTF-8: rename the file, and pack it again")
+    if name.startswith("../"):
+        raise Fault(f"{written} leads out of the archive: pack it again with names below one folder, without '..'")
+    return name
 
 
 def is_media(name: str) -> bool:

@@ -4,6 +4,7 @@ What it is: `Place`, of a URL that a person writes; it asks the store again unti
 What it is not: a client (`data/store/client.py`).
 """
 
+import glob
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from kimivl.data.index.walk import is_hidden, walk
 from kimivl.data.store.client import Client, Entry
 from kimivl.data.store.errors import Missing, Transient
 from kimivl.data.store.retry import patiently
@@ -45,15 +47,42 @@ class Place:
     def __init__(self, url: str, client: Client):
         self._client = client
         self.read: Callable[[int], None] = lambda size: None
-        folder, self.chosen = _split(url)
+        folder, self.chosen = self._split(url)
         if self.chosen == "*" and not url.endswith("/") and self._is_file(folder):
+            self.chosen = glob.escape(split_url(folder)[1].rpartition("/")[2])
             folder, _, _ = folder.rpartition("/")
-            self.chosen = split_url(_split(url)[0])[1].rpartition("/")[2]
         self.root = folder.rstrip("/") + "/"
         split_url(self.root)  # it is one
 
+    def _split(self, url: str) -> tuple[str, str]:
+        """(URL of the folder in front of the first part with a wildcard, the parts behind it); "*" without one. Signs in the name
+        of something that is there are no wildcard."""
+        local = "://" not in url
+        parts = (os.path.abspath(url) if local else url).split("/")
+
+        def to(count: int) -> str:
+            above = "/".join(parts[:count])
+            return Path(above or "/").as_uri() if local else above
+
+        signs = (number for number, part in enumerate(parts) if any(sign in part for sign in WILD))
+        wild = next((number for number in signs if not self._is_there(to(number + 1))), len(parts))
+        return to(wild), "/".join(parts[wild:]) or "*"
+
+    def _is_there(self, url: str) -> bool:
+        """Whether there is such a file or a folder."""
+        root, key = split_url(url)
+        if root == "file://":
+            return os.path.exists("/" + key)
+        try:
+            return patiently(lambda: next(self._client.list(url), None)) is not None or self._is_file(url)
+        except Missing:
+            return False
+
     def _is_file(self, url: str) -> bool:
-        if not split_url(url)[1]:  # a whole bucket
+        root, key = split_url(url)
+        if root == "file://":
+            return os.path.isfile("/" + key)
+        if not key:  # a whole bucket
             return False
         try:
             patiently(lambda: self._client.head(url))
@@ -62,15 +91,27 @@ class Place:
             return False
 
     def chooses(self, path: str) -> bool:
-        return self.chosen == "*" or fnmatchcase(path, self.chosen) or path == self.chosen
+        return self.chosen == "*" or fnmatchcase(path, self.chosen)
 
     def list(self) -> Iterator[Listed]:
         """All objects but hidden ones, in the store's order; some of them twice where it failed and was asked anew.
 
         Raises: StoreError; Missing for an empty place.
         """
+        found = False
+        for of in self._files() if self.root.startswith("file:") else self._objects():
+            found = True
+            yield of
+        if not found:
+            raise Missing(self.root, "there is nothing in it; check the URL")
+
+    def _files(self) -> Iterator[Listed]:
+        for path, size, changed in walk(Path("/" + split_url(self.root)[1])):
+            yield Listed(path, size, "", changed)
+
+    def _objects(self) -> Iterator[Listed]:
         below = len(split_url(self.root)[1])
-        entries, found = self._client.list(self.root), False
+        entries = self._client.list(self.root)
 
         def following() -> Entry | None:
             nonlocal entries
@@ -82,11 +123,8 @@ class Place:
 
         while (entry := patiently(following)) is not None:
             path = split_url(entry.url)[1][below:]
-            if path and not path.endswith("/") and not any(part.startswith((".", "__MACOSX")) for part in path.split("/")):
-                found = True
+            if path and not path.endswith("/") and not any(map(is_hidden, path.split("/"))):
                 yield Listed(path, entry.size, entry.version, int(entry.modified.timestamp() * 1e6))
-        if not found:
-            raise Missing(self.root, "there is nothing in it; check the URL")
 
     def get(self, of: Listed) -> bytes:
         """The whole object. Raises: StoreError, Replaced if it changed since it was listed."""
@@ -131,12 +169,3 @@ class _Ranges(io.RawIOBase):
         buffer[:length] = self._place.range(self._of, self._at, length) if length else b""
         self._at += length
         return length
-
-
-def _split(url: str) -> tuple[str, str]:
-    """(URL of the folder in front of the first part with a wildcard, the parts behind it); "*" without one."""
-    local = "://" not in url
-    parts = (os.path.abspath(url) if local else url).split("/")
-    wild = next((number for number, part in enumerate(parts) if any(sign in part for sign in WILD)), len(parts))
-    folder = "/".join(parts[:wild])
-    return Path(folder or "/").as_uri() if local else folder, "/".join(parts[wild:]) or "*"

@@ -17,6 +17,8 @@ from urllib.parse import quote, unquote
 
 from kimivl.data.convert.forms import Fault
 from kimivl.data.index.notes import Notes, Row
+from kimivl.data.index.original import ends
+from kimivl.data.index.walk import is_hidden
 
 ARCHIVES = (".tar", ".zip")
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -44,13 +46,16 @@ def locate(written: str, folder: str, root: str, notes: Notes) -> Located:
     if written.startswith("./") and notes.is_extracted(written):
         return Located("", written)
     whole = _below_root(written, root)
-    for name in [whole] if whole is not None else _candidates(written, folder):
+    for name in [posixpath.normpath(whole)] if whole is not None else _candidates(written, folder):
         if found := _object(name, notes):
             return Located(found, name)
         if part := _PART.search(name):
             bare, number = name[: part.start()], int(part[2])
             if found := _object(bare, notes):
                 return Located(found, bare, **{part[1]: number})
+    below = posixpath.normpath(written if whole is None else whole).split("/")  # the root may be hidden itself
+    if hidden := [part for part in below if is_hidden(part) and part not in (".", "..")]:
+        raise Fault(f"{written} is hidden by the name {hidden[0]}, and what is hidden is not read: rename it")
     raise Fault(f"there is no file {written} in {root}: mend the path, or tell with --images where it is")
 
 
@@ -98,8 +103,8 @@ def _object(name: str, notes: Notes) -> str | None:
     parts = name.split("/")
     for count in range(1, len(parts)):
         above = "/".join(parts[:count])
-        if above.endswith(ARCHIVES) and notes.listed(above):
+        if ends(above, ARCHIVES) and notes.listed(above):
             return above
-        if above.endswith(PACKED) and notes.listed(above):
+        if ends(above, PACKED) and notes.listed(above):
             raise Fault(f"{above} is compressed as a whole, so its members have no place of their own: unpack it to .tar first")
     return None

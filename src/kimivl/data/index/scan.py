@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from kimivl.data.convert.forms import Fault
 from kimivl.data.index import plain, tar, zip
-from kimivl.data.index.original import Member, Row, is_media, originals
+from kimivl.data.index.original import Member, Row, ends, is_media, originals
 from kimivl.data.index.place import Listed, Place
 from kimivl.processor.image import ImageError
 
@@ -60,9 +60,9 @@ def scan(place: Place, of: Listed, needed: Collection[str] = (), shard: bool = F
 
 
 def _members(place: Place, of: Listed, wanted: Callable[[str], bool]) -> Iterator[Member]:
-    if of.path.endswith(".tar"):
+    if ends(of.path, ".tar"):
         return tar.members(place, of, wanted)
-    return zip.members(place, of, wanted) if of.path.endswith(".zip") else plain.members(place, of)
+    return zip.members(place, of, wanted) if ends(of.path, ".zip") else plain.members(place, of)
 
 
 def _note(found: Scanned, member: Member, shard: bool) -> None:

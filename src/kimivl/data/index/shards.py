@@ -16,8 +16,9 @@ from itertools import groupby
 from typing import Any
 
 from kimivl.data.convert.forms import CAPTIONS, FORMS, MEDIA, Fault
-from kimivl.data.index.original import part_of
+from kimivl.data.index.original import ends, part_of
 from kimivl.data.index.scan import TEXTS, Scanned
+from kimivl.data.parsing import NotJson, parse_json
 
 TELLING = {key for form in FORMS.values() for key in form.keys} - set(CAPTIONS)  # what makes a JSON file a row
 
@@ -39,7 +40,7 @@ def _key(member: str) -> str:
 def _row(members: list[str], shard: Scanned) -> dict[str, Any]:
     """Pictures are named by their place below the root, as "shard.tar/0001.jpg"."""
     pictures = [member for member in members if member not in shard.texts]
-    texts = {ending: [member for member in members if member.endswith(ending)] for ending in TEXTS}
+    texts = {ending: [member for member in members if ends(member, ending)] for ending in TEXTS}
     for ending, found in texts.items():
         if len(found) > 1:
             raise Fault(f"it has {len(found)} files {ending}: leave one, or name samples apart before the first dot")
@@ -62,12 +63,19 @@ def _with_pictures(row: dict[str, Any], pictures: list[str]) -> dict[str, Any]:
     above = posixpath.dirname(pictures[0]) if pictures else ""
     by_name = {posixpath.basename(picture): picture for picture in pictures}
     by_name |= {posixpath.basename(picture).partition(".")[2]: picture for picture in pictures}
+    in_any_case = {name.lower(): name for name in by_name}
+    if len(in_any_case) < len(by_name):  # "1.jpg" beside "1.JPG"
+        in_any_case = {}
 
     def named(value: Any) -> Any:
         if isinstance(value, list):
             return [named(each) for each in value]
         if isinstance(value, str):
-            return by_name.get(value) or (value if "://" in value else posixpath.join(above, value))
+            return (
+                by_name.get(value)
+                or by_name.get(in_any_case.get(value.lower(), ""))
+                or (value if "://" in value else posixpath.join(above, value))
+            )
         return value
 
     def in_parts(of: Any) -> Any:
@@ -95,9 +103,9 @@ def _marks(row: dict[str, Any]) -> int:
 
 def _json(member: str, shard: Scanned) -> dict[str, Any]:
     try:
-        found = json.loads(_text(member, shard))
-    except json.JSONDecodeError as error:
-        raise Fault(f"{member}: not valid JSON ({error.msg} at line {error.lineno}, column {error.colno})") from None
+        found = parse_json(_text(member, shard))
+    except NotJson as error:
+        raise Fault(f"{member}: {error}") from None
     if not isinstance(found, dict):
         raise Fault(f"{member}: a JSON object is expected, got {type(found).__name__}")
     return found

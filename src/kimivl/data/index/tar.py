@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from kimivl.data.convert.forms import Fault
-from kimivl.data.index.original import Member
+from kimivl.data.index.original import Member, member_name
 from kimivl.data.index.place import Listed, Place
 
 BLOCK = 512
@@ -34,11 +34,11 @@ def _walk(file: BinaryIO, of: Listed, wanted: Callable[[str], bool]) -> Iterator
             tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps all that it saw
             if member.sparse is not None:
                 raise Fault(f"{member.name} is stored as a sparse file: pack it again without --sparse")
-            name = member.name.removeprefix("./")
-            if not member.isdir() and not member.isreg() and wanted(name):
+            name = member_name(member.name, wanted)
+            if name and not member.isdir() and not member.isreg():
                 raise Fault(f"{name} is a link: pack the file itself, with --dereference --hard-dereference")
             end = member.offset_data + (-(-member.size // BLOCK) * BLOCK if member.isreg() else 0)
-            if member.isreg() and wanted(name):
+            if name and member.isreg():
                 file.seek(member.offset_data)
                 data = file.read(member.size)
                 if len(data) < member.size:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from kimivl.data.convert.forms import Fault
-from kimivl.data.index.original import Member
+from kimivl.data.index.original import Member, member_name
 from kimivl.data.index.place import Listed, Place
 from kimivl.processor.stored import inflated
 
@@ -23,14 +23,14 @@ def members(place: Place, of: Listed, wanted: Callable[[str], bool]) -> Iterator
     with place.open(of) as file:
         try:
             directory = zipfile.ZipFile(file).infolist()
-        except (zipfile.BadZipFile, NotImplementedError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
             raise Fault(f"damaged or no zip archive ({error}): fetch it anew, or pack it again") from None
         for info in sorted(directory, key=lambda info: info.header_offset):
-            if not info.is_dir() and wanted(info.filename):
-                yield _member(file, of, info)
+            if not info.is_dir() and (name := member_name(info.filename, wanted)):
+                yield _member(file, f"{of.path}/{name}", info)
 
 
-def _member(file: BinaryIO, of: Listed, info: zipfile.ZipInfo) -> Member:
+def _member(file: BinaryIO, name: str, info: zipfile.ZipInfo) -> Member:
     if info.flag_bits & 1:
         raise Fault(f"{info.filename} is locked with a password: pack it again without one")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -49,4 +49,4 @@ def _member(file: BinaryIO, of: Listed, info: zipfile.ZipInfo) -> Member:
         raise Fault(f"{info.filename} is damaged ({error}): fetch the archive anew, or pack it again") from None
     if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
         raise Fault(f"{info.filename} is damaged, its checksum differs: fetch the archive anew, or pack it again")
-    return Member(f"{of.path}/{info.filename}", start, stored, data, deflated)
+    return Member(name, start, stored, data, deflated)

@@ -94,7 +94,7 @@ def classified(error: Exception, url: str, answered: bool = True) -> Exception:
         return TimedOut(url, f"no answer in time ({short})")
     if isinstance(error, exceptions.GenericError) and not status and "HTTP error" in text and "builder error" not in text:
         return Transient(url, f"no connection ({short}); check AWS_ENDPOINT_URL and the network")
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError) or "Error parsing Path" in text:  # obstore takes no tabs and line ends
         return ValueError(f"{url}: this key cannot be addressed ({short}); give the object another name")
     return Permanent(url, f"the store refused ({short})")
 
