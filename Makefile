@@ -10,6 +10,8 @@ PIP         := $(VENV)/bin/pip --disable-pip-version-check
 KIMIVL      := $(VENV)/bin/kimivl
 RECIPE      := recipes/nano/recipe.yaml
 RUN         := runs/nano
+# Two processes of one thread each; the tests of a file stay together, as they share what they start.
+TESTS       := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help setup demo test test-slow lint clean
 
@@ -33,11 +35,11 @@ demo: $(VENV)/.ready-demo
 
 test: $(VENV)/.ready-dev
 	@sh scripts/test_system_packages.sh
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 test-slow: $(VENV)/.ready-dev
 	@sh scripts/test_system_packages.sh
-	$(VENV)/bin/python -m pytest -m slow
+	$(TESTS) -m slow
 
 lint: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check .
