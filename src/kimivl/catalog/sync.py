@@ -9,7 +9,6 @@ own.
 
 import hashlib
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,15 +17,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kimivl.catalog.drafts import check_deletions, claim_number
 from kimivl.catalog.fetch import download_tables, read_checked
-from kimivl.catalog.originals import Original, listing, originals_of
-from kimivl.catalog.place import ONE_PART, PARTS, folder_url
-from kimivl.catalog.publish import check_deletions, files_of, finish, record_bytes, withdraw, write_table
+from kimivl.catalog.originals import Original, Seen, check_ranges, listing, originals_of, reader, seen_of
+from kimivl.catalog.place import PARTS, folder_url
+from kimivl.catalog.publish import descriptions, files_of, write_table
 from kimivl.catalog.statistics import read_statistics
-from kimivl.catalog.versions import DRAFT, ORIGINALS, TABLES, Catalog, Version, to_json
+from kimivl.catalog.versions import ORIGINALS, TABLES, Catalog, Version, to_json
 from kimivl.config.base import read_json
 from kimivl.data.manifest.schema import OBJECTS_FILE
-from kimivl.data.store.client import Client, Entry
+from kimivl.data.store.client import ONE_REQUEST, Client, Entry, check_size
 from kimivl.data.store.errors import AlreadyThere, CorruptObject
 from kimivl.data.store.retry import patiently
 from kimivl.data.store.urls import join_url
@@ -41,10 +41,14 @@ class Conflict(ValueError):
 
 @dataclass(frozen=True)
 class Synced:
-    """What a sync did. `new`: False if the target had the version. `copied`, `present`: originals; `bytes`: of those copied."""
+    """What a sync did.
+
+    `new`: False if the target had the version. `state`: of it there. `copied`, `present`: originals; `bytes`: of those copied.
+    """
 
     version: Version
     new: bool
+    state: str = "released"
     copied: int = 0
     present: int = 0
     bytes: int = 0
@@ -55,46 +59,42 @@ def sync(source: Catalog, target: Catalog, reference: str, root: str | None = No
 
     Args:
         root: URL below which the target's originals lie, in a folder of the data set's name (default: originals/ of the target).
-    Raises: Conflict; CorruptObject for an original that is not what was indexed, or was damaged on its way; NoVersion;
-        StoreError.
+    Raises: Conflict; BeingWritten; CorruptObject for an original that is not what was indexed, or was damaged on its way;
+        NoVersion; StoreError.
     """
     version, known = source.find(reference)
     if known.state not in ("released", "deprecated"):
         raise ValueError(f"{version.reference} of {source.url} is {known.state} and cannot be copied")
     there = target.now(version)
     if there.finished:
-        return _already_there(target, version)
+        return _already_there(target, version, there.state)
     folder = f"{folder_url(root or target.url + ORIGINALS)}{version.name}/"
     tables = {name: facts for name, facts in version.files.items() if name in TABLES}
     made = version.provenance | {"copied_from": source.url}
-    draft = version.model_copy(update={"root": folder, "files": tables, "provenance": made})
-    if not target.place.create(draft.prefix + DRAFT, record_bytes(draft)):
-        raise Conflict(
-            f"{target.url} has a draft of another {draft.reference}: finish it, or remove it with "
-            f"`kimivl data retire {draft.reference} --delete --catalog {target.url}`"
-        )
-    try:
-        check_deletions(target, draft)
-    except ValueError:
-        withdraw(target, draft.name, draft.number)
-        raise
-    with tempfile.TemporaryDirectory() as scratch:
+    record = version.model_copy(update={"root": folder, "files": tables, "provenance": made})
+    with claim_number(target, record) as writer, tempfile.TemporaryDirectory() as scratch:
+        try:
+            check_deletions(target, writer.draft)
+        except ValueError:
+            writer.withdraw()
+            raise
         download_tables(source, version, Path(scratch), lines)
         numbers = read_statistics(read_checked(source, version, "stats.json"))
         copies = _Copies(source.place.client, target.place.client, version.root, folder, Path(scratch))
-        copies.copy(originals_of(Path(scratch)), lines)
+        found = copies.copy(originals_of(Path(scratch)), lines)
         _point_to_copies(Path(scratch), folder, copies.versions)
-        draft = draft.model_copy(update={"files": files_of(Path(scratch))})
+        draft = writer.draft.model_copy(update={"files": files_of(Path(scratch))})
         for name in TABLES:
-            write_table(target.place, draft.prefix + name, Path(scratch) / name)
-    return Synced(finish(target.place, draft, numbers), True, copies.copied, copies.present, copies.bytes)
+            write_table(target.place, draft, name, Path(scratch) / name)
+        done = writer.finish(draft, descriptions(draft, numbers, found))
+    return Synced(done, True, copied=copies.copied, present=copies.present, bytes=copies.bytes)
 
 
-def _already_there(target: Catalog, version: Version) -> Synced:
+def _already_there(target: Catalog, version: Version, state: str) -> Synced:
     other = target.read_version(version.name, version.number)
     if other.digest != version.digest:
         raise Conflict(f"{target.url} has another {version.reference} (digest {other.digest}, not {version.digest})")
-    return Synced(other, False)
+    return Synced(other, False, state)
 
 
 def _point_to_copies(folder: Path, root: str, versions: dict[str, str]) -> None:
@@ -124,14 +124,21 @@ class _Copies:
         self.versions: dict[str, str] = {}
         self.copied = self.present = self.bytes = 0
 
-    def copy(self, originals: list[Original], lines: Lines) -> None:
+    def copy(self, originals: list[Original], lines: Lines) -> dict[str, Seen]:
+        """Returns: what the target says of them, by name."""
         whole = [original.name for original in originals if "://" in original.name]
         if whole:
             raise ValueError(
                 f"{whole[0]} does not lie below the manifest's root, so it cannot be copied: index it with its own root"
             )
         have = listing(self.source, (join_url(self.source_root, original.name) for original in originals))
-        there = listing(self.target, (join_url(self.target_root, original.name) for original in originals))
+        urls = {original.name: join_url(self.target_root, original.name) for original in originals}
+        there = listing(self.target, urls.values())
+        if self.target_root.startswith("s3:"):
+            for original in originals:
+                source = have.get(join_url(self.source_root, original.name))
+                if source is not None and urls[original.name] not in there:
+                    check_size(source.url, source.size)
         advance = lines("originals copied or found", len(originals))
         with ThreadPoolExecutor(WORKERS) as pool:
             try:
@@ -145,6 +152,11 @@ class _Copies:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+        there = listing(self.target, urls.values())
+        for name, url in urls.items():
+            if url not in there or there[url].version != self.versions[name]:
+                raise CorruptObject(url, "was removed or replaced while others were copied; run the command again")
+        return {name: seen_of(there[url]) for name, url in urls.items()}
 
     def _one(self, original: Original, have: dict[str, Entry], there: dict[str, Entry]) -> tuple[str, int | None]:
         """(its etag at the target, its size if it had to be copied)."""
@@ -154,7 +166,7 @@ class _Copies:
         if target in there:
             self._check_same(original, have[source], there[target])
             return there[target].version, None
-        copy = self._whole if have[source].size <= ONE_PART else self._in_parts
+        copy = self._whole if have[source].size <= ONE_REQUEST else self._in_parts
         return copy(original, have[source], target), have[source].size
 
     def _check_same(self, original: Original, source: Entry, target: Entry) -> None:
@@ -165,26 +177,21 @@ class _Copies:
         try:
             if source.size != target.size:
                 raise CorruptObject(target.url, f"it has {target.size} bytes, not {source.size}")
-            _check_ranges(original, _reader(self.target, target.url, target.version), target.url)
+            check_ranges(original, reader(self.target, target.url, target.version), target.url)
         except CorruptObject as error:
             raise Conflict(f"{error.url} is another object than {source.url}: copy to another place with --root URL") from None
 
     def _whole(self, original: Original, source: Entry, target: str) -> str:
         data = patiently(partial(self.source.get, source.url, version=original.version))
-        _check_ranges(original, lambda start, length: data[start : start + length], source.url)
-        try:
-            version = patiently(partial(self.target.put, target, data, new=True))
-        except AlreadyThere:  # by an attempt whose answer was lost, or by another sync
-            there = patiently(partial(self.target.head, target))
-            self._check_same(original, source, there)
-            return there.version
-        if version.strip('"') != hashlib.md5(data, usedforsecurity=False).hexdigest():
-            _check_ranges(original, _reader(self.target, target, version), target)
+        check_ranges(original, lambda start, length: data[start : start + length], source.url)
+        version, ours = self._put(original, source, target, data)
+        if ours and version.strip('"') != hashlib.md5(data, usedforsecurity=False).hexdigest():
+            check_ranges(original, reader(self.target, target, version), target)
         return version
 
     def _in_parts(self, original: Original, source: Entry, target: str) -> str:
         with tempfile.NamedTemporaryFile(dir=self.scratch) as file:
-            read = _reader(self.source, source.url, original.version)
+            read = reader(self.source, source.url, original.version)
             for start in range(0, source.size, PARTS):
                 file.write(read(start, min(PARTS, source.size - start)))
             file.flush()
@@ -193,28 +200,17 @@ class _Copies:
                 file.seek(start)
                 return file.read(length)
 
-            _check_ranges(original, written, source.url)
-            version = patiently(partial(self.target.put, target, Path(file.name)))
-        _check_ranges(original, _reader(self.target, target, version), target)
+            check_ranges(original, written, source.url)
+            version, ours = self._put(original, source, target, Path(file.name))
+        if ours:
+            check_ranges(original, reader(self.target, target, version), target)
         return version
 
-
-Read = Callable[[int, int], bytes]  # (start, length) → these bytes
-
-
-def _reader(client: Client, url: str, version: str) -> Read:
-    return lambda start, length: patiently(partial(client.get, url, start, length, version))
-
-
-def _check_ranges(original: Original, read: Read, url: str) -> None:
-    """Raises: CorruptObject naming the first range that is not what was indexed."""
-    for each in original.ranges:
-        digest = hashlib.sha256()
-        for start in range(each.start, each.start + each.length, PARTS):
-            digest.update(read(start, min(PARTS, each.start + each.length - start)))
-        if digest.hexdigest() != each.sha256:
-            raise CorruptObject(
-                url,
-                f"bytes {each.start} to {each.start + each.length} are not those that were indexed; restore the object, or index "
-                "again with `kimivl data index`",
-            )
+    def _put(self, original: Original, source: Entry, target: str, data: bytes | Path) -> tuple[str, bool]:
+        """(etag, whether it is ours). Raises: Conflict if another object is there."""
+        try:
+            return patiently(partial(self.target.put, target, data, new=True)), True
+        except AlreadyThere:  # by an attempt whose answer was lost, or by another sync
+            there = patiently(partial(self.target.head, target))
+            self._check_same(original, source, there)
+            return there.version, False
