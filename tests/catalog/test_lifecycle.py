@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -186,11 +187,42 @@ def test_a_deletion_waits_for_a_publication_that_may_need_its_originals(two):
 
 def test_a_fetched_manifest_is_held_by_its_origin(two, manifest, tmp_path):
     fetch(two, "cats", tmp_path / "out.manifest")
-    version = hold_manifest(tmp_path / "out.manifest", str(tmp_path / "nano"))
-    assert version is not None and version.reference == "cats@1"
+    (version,) = hold_manifest(tmp_path / "out.manifest", tmp_path / "nano")
+    assert version.reference == "cats@1"
     with pytest.raises(InUse, match="/nano"):
         retire(two, "cats@1")
-    assert hold_manifest(manifest, str(tmp_path / "other")) is None and not (tmp_path / "other").exists()
+    other = make_manifest(tmp_path / "other.manifest", tmp_path / "originals")
+    assert hold_manifest(other, tmp_path / "other") == [] and not (tmp_path / "other").exists()
+
+
+def test_a_manifest_is_held_as_all_that_it_was_published_as(two, manifest, tmp_path):
+    """Each of these catalogs could delete its originals."""
+    elsewhere = Catalog(str(tmp_path / "elsewhere"))
+    publish(manifest, elsewhere, "pets")
+    assert not publish(manifest, two, "cats")[1]
+    held = hold_manifest(manifest, tmp_path / "nano")
+    assert [version.reference for version in held] == ["cats@1", "pets@1"]
+    for there, reference in ((two, "cats@1"), (elsewhere, "pets@1")):
+        with pytest.raises(InUse, match="/nano"):
+            delete(there, reference)
+        release(there, reference, str(tmp_path / "nano"))
+    retire(two, "cats@1")
+    with pytest.raises(Retired, match="cats@1"):
+        hold_manifest(manifest, tmp_path / "nano")
+    assert publish(manifest, two, "cats")[0].number == 2  # in the place of the one that is retired
+    assert [version.reference for version in hold_manifest(manifest, tmp_path / "nano")] == ["pets@1", "cats@2"]
+    shutil.rmtree(tmp_path / "elsewhere")
+    with pytest.raises(
+        NoVersion, match="train.manifest is pets@1 of a catalog that does not have it: .*elsewhere.*index or fetch"
+    ):
+        hold_manifest(manifest, tmp_path / "nano")
+
+
+def test_a_manifest_that_cannot_be_noted_in_is_published_and_that_is_said(manifest, catalog, monkeypatch):
+    (manifest / ".catalogs.json.new").mkdir()  # as if the folder were not writable
+    with pytest.raises(OSError, match="cats@1 is published, but runs on .*train.manifest do not hold it .*kimivl data fetch"):
+        publish(manifest, catalog, "cats")
+    assert catalog.find("cats@1")[1].state == "released"
 
 
 def test_runs_of_one_name_on_two_machines_hold_by_themselves(two, tmp_path, monkeypatch):
@@ -201,7 +233,7 @@ def test_runs_of_one_name_on_two_machines_hold_by_themselves(two, tmp_path, monk
     hold(two, "cats@1", "/runs/nano", "1")
     hold(two, "cats@1", "/runs/nano", "2")
     for _ in range(2):  # again, after an interruption
-        hold_manifest(tmp_path / "out.manifest", str(tmp_path / "nano"))
+        hold_manifest(tmp_path / "out.manifest", tmp_path / "nano")
     assert len(two.find("cats@1")[1].references) == 4
     with pytest.raises(ValueError, match="3 runs are called /runs/nano: say which, of .*other:/runs/nano#1, other:/runs/nano#2"):
         release(two, "cats@1", "/runs/nano")

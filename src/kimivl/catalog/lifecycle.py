@@ -8,6 +8,7 @@ What it is not: knowledge of other catalogs; originals that they share are their
 
 import hashlib
 import json
+import os
 import secrets
 import socket
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kimivl.catalog.drafts import BeingWritten, give_up, writers
+from kimivl.catalog.origin import origins
 from kimivl.catalog.originals import (
     Original,
     Seen,
@@ -34,6 +36,7 @@ from kimivl.catalog.versions import (
     VERSION,
     Catalog,
     Known,
+    NoVersion,
     Version,
     now,
     parse_reference,
@@ -41,7 +44,6 @@ from kimivl.catalog.versions import (
     some,
     to_json,
 )
-from kimivl.config.base import read_json
 from kimivl.data.manifest.schema import OBJECTS_FILE
 from kimivl.data.store.client import Entry
 from kimivl.data.store.errors import Missing
@@ -83,17 +85,21 @@ def hold(catalog: Catalog, reference: str, run: str, identity: str = "") -> Vers
     return version
 
 
-def hold_manifest(folder: Path, run: str, profile: str | None = None) -> Version | None:
-    """Holds the version that a manifest's folder was fetched from.
+def hold_manifest(folder: Path, run: Path) -> list[Version]:
+    """Holds the versions that a manifest was fetched from or published as; none, if it is in no catalog, or no manifest.
 
     Args:
         run: the run's folder. It keeps an identity in it, so that a run of the same name on another machine is another.
-    Returns: None for a manifest that came from no catalog.
+    Raises: Retired; NoVersion.
     """
-    origin = read_json(folder / "manifest.json").get("catalog")
-    if origin is None:
-        return None
-    return hold(Catalog(origin["url"], profile), f"{origin['name']}@{origin['number']}", run, _identity(Path(run)))
+    held = []
+    for origin in origins(folder):
+        try:
+            held.append(hold(Catalog(origin.url), origin.reference, os.path.abspath(run), _identity(run)))
+        except NoVersion as error:
+            fix = "if the catalog was moved or removed, index or fetch the manifest again"
+            raise NoVersion(f"{folder} is {origin.reference} of a catalog that does not have it: {error}; {fix}") from None
+    return held
 
 
 def _identity(run: Path) -> str:

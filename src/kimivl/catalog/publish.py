@@ -15,6 +15,7 @@ from kimivl import __version__
 from kimivl.catalog.card import card, licences
 from kimivl.catalog.croissant import croissant
 from kimivl.catalog.drafts import check_deletions, claim, is_same_version, last_version
+from kimivl.catalog.origin import note_origin
 from kimivl.catalog.originals import Original, Seen, check_originals, originals_of, read_seen, seen_bytes
 from kimivl.catalog.place import Place, sha256_of_file
 from kimivl.catalog.statistics import Statistics, statistics
@@ -24,8 +25,9 @@ from kimivl.config.base import read_json
 from kimivl.data.manifest.places import is_own, places_of
 from kimivl.data.manifest.schema import SEEN_FILE
 from kimivl.eval.progress import Lines, no_lines
+from kimivl.model.atomic import NotWritten
 
-OWN_KEYS = ("format", "root", "beside", "digest", "catalog")  # of manifest.json; what else stands there is provenance
+OWN_KEYS = ("format", "root", "beside", "digest")  # of manifest.json; what else stands there is provenance
 SUMMARY = ("samples", "pictures", "objects", "bytes", "frames", "characters")
 
 
@@ -37,7 +39,7 @@ def publish(
     how: Mapping[str, Any] | None = None,
     lines: Lines = no_lines,
 ) -> tuple[Version, bool]:
-    """Registers the manifest in `folder`.
+    """Registers the manifest in `folder`, and notes in it which version it is, so that a run that reads it holds that.
 
     Args:
         how: goes into the provenance beside what manifest.json says of the manifest's making.
@@ -49,7 +51,22 @@ def publish(
     numbers = statistics(folder)
     head = read_json(folder / "manifest.json")
     record = _record(folder, head, name, note, how or {}, numbers)
-    last = last_version(catalog, catalog.known(name))
+    version, new = _registered(folder, head, catalog, record, numbers, lines)
+    try:
+        note_origin(folder, catalog, version)
+    except NotWritten as error:
+        copy = f"a copy that `kimivl data fetch {version.reference}` brings"
+        raise NotWritten(
+            f"{version.reference} is published, but runs on {folder} do not hold it ({error}), or train on {copy}"
+        ) from error
+    return version, new
+
+
+def _registered(
+    folder: Path, head: Mapping[str, Any], catalog: Catalog, record: Version, numbers: Statistics, lines: Lines
+) -> tuple[Version, bool]:
+    """As `publish`."""
+    last = last_version(catalog, catalog.known(record.name))
     if last is not None and is_same_version(last, record):
         return last, False
     originals, seen, places = originals_of(folder), read_seen(folder / SEEN_FILE), places_of(folder, head)
@@ -57,7 +74,7 @@ def publish(
     found = check_originals(originals, places, catalog.place.client, seen, lines)
     pictures = [original for original in originals if is_own(original.name)]
     if pictures:
-        record = record.model_copy(update={"beside": catalog.place.below(f"{ORIGINALS}/{name}/")})
+        record = record.model_copy(update={"beside": catalog.place.below(f"{ORIGINALS}/{record.name}/")})
     claimed = claim(catalog, record)
     if isinstance(claimed, Version):  # by somebody who was faster
         return claimed, False
