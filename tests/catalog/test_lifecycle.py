@@ -117,6 +117,14 @@ def test_a_deprecated_version_stays_usable(two, tmp_path):
         deprecate(two, "cats@1", "again")
 
 
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_a_version_is_not_deprecated_without_a_reason(two, reason):
+    """It could not be given later."""
+    with pytest.raises(ValueError, match="say why"):
+        deprecate(two, "cats@1", reason)
+    assert two.find("cats@1")[1].state == "released"
+
+
 def test_a_plan_tells_what_goes_and_changes_nothing(two, tmp_path):
     plan = planned_deletion(two, "cats@1")
     assert {url.rpartition("/")[2] for url in plan.originals} == {"0.png", "1.png", "shard.tar"} and plan.shared == 1

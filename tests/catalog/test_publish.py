@@ -7,9 +7,15 @@ import shutil
 import pytest
 from PIL import Image
 
+from kimivl.catalog.fetch import fetch
 from kimivl.catalog.publish import publish, write_table
-from kimivl.catalog.versions import NoVersion
+from kimivl.catalog.sync import sync
+from kimivl.catalog.versions import Catalog, NoVersion
+from kimivl.config.store import StoreConfig
 from kimivl.data.index.build import index
+from kimivl.data.source import Source
+from kimivl.data.store.node import NodeFetcher
+from kimivl.processor.image import load_rgb
 from tests.catalog.manifests import make_manifest
 
 FILES = {
@@ -80,6 +86,25 @@ def test_the_same_rows_over_other_originals_are_another_version(manifest, catalo
     version, new = publish(moved, catalog, "cats")
     assert new and version.number == 2 and version.root == (tmp_path / "moved").as_uri() + "/"
     assert version.digest == catalog.find("cats@1")[0].digest
+
+
+def test_pictures_that_were_moved_are_read_and_copied_from_where_they_are_now(catalog, tmp_path):
+    folder, moved, out = tmp_path / "photos", tmp_path / "moved", tmp_path / "data" / "mine" / "train.manifest"
+    folder.mkdir()
+    Image.new("RGB", (8, 8), "red").save(folder / "a.bmp")
+    (folder / "rows.jsonl").write_text(json.dumps({"image": "a.bmp", "caption": "red"}))
+    index(str(folder), out)
+    publish(out, catalog, "mine")
+    copy = Catalog(str(tmp_path / "copy"))
+    sync(catalog, copy, "mine")
+    folder.rename(moved)
+    index(str(moved), out)
+    assert publish(out, catalog, "mine")[0].reference == "mine@2"
+    fetch(catalog, "mine", tmp_path / "there" / "mine" / "train.manifest")
+    (part,) = Source(tmp_path / "there", "mine", fetch=NodeFetcher(StoreConfig())).at_hand(0).images
+    assert load_rgb(part.image).getpixel((0, 0)) == (255, 0, 0)
+    result = sync(catalog, copy, "mine")
+    assert result.new and (result.copied, result.present) == (0, 1)
 
 
 def test_a_publication_that_was_killed_is_resumed_under_its_number(manifest, catalog, tmp_path, monkeypatch):

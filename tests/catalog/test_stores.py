@@ -16,18 +16,22 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from kimivl.catalog.fetch import opened
+from kimivl.catalog.fetch import fetch, opened
 from kimivl.catalog.lifecycle import delete, hold
 from kimivl.catalog.originals import originals_of
 from kimivl.catalog.publish import publish
 from kimivl.catalog.sync import Conflict, sync
 from kimivl.catalog.versions import Catalog, NoVersion
 from kimivl.cli import main
+from kimivl.config.store import StoreConfig
 from kimivl.data.index.build import index
 from kimivl.data.manifest.schema import write_manifest
+from kimivl.data.source import Source
 from kimivl.data.store.client import Client
 from kimivl.data.store.errors import CorruptObject
 from kimivl.data.store.governor import Governor
+from kimivl.data.store.node import NodeFetcher
+from kimivl.processor.image import load_rgb
 from tests.catalog.manifests import make_manifest, sample_row
 from tests.servers import seaweed
 
@@ -264,6 +268,24 @@ def test_every_request_waits_for_its_turn(servers, profiles, published, small_pa
     ):
         counted_there, waited = asked(*words)
         assert counted_there == waited > 0, words
+
+
+def test_originals_that_were_uploaded_again_are_read_and_copied_under_their_new_etags(servers, published, tmp_path):
+    source, name = published
+    client, picture = Client(servers[0].environment), f"s3://{name}/pictures/red.bmp"
+    client.put(f"s3://{name}/pictures/train.jsonl", b'{"image": "red.bmp", "caption": "red"}')
+    target, digests = Catalog(str(tmp_path / "local")), set()
+    for data in (bitmap(), iter([bitmap()])):  # in one piece, and in parts
+        client.put(picture, data)
+        index(f"s3://{name}/pictures", tmp_path / "train.manifest", client=client)
+        version, new = publish(tmp_path / "train.manifest", source, "pictures")
+        assert new
+        digests.add(version.digest)
+        fetch(source, "pictures", tmp_path / "data" / "pictures" / "train.manifest")
+        (part,) = Source(tmp_path / "data", "pictures", fetch=NodeFetcher(StoreConfig())).at_hand(0).images
+        assert load_rgb(part.image).getpixel((0, 0)) == (255, 0, 0)
+        done = sync(source, target, "pictures")
+    assert len(digests) == 1 and done.version.reference == "pictures@2" and (done.copied, done.present) == (0, 1)
 
 
 def bitmap() -> bytes:

@@ -113,12 +113,13 @@ def release(catalog: Catalog, reference: str, run: str) -> None:
     """The run needs the version no more.
 
     Args:
-        run: as `holders` names it; without its machine, if there is but one of this name.
+        run: as `holders` names it; or its folder, if there is but one of this name on whichever machine.
     Raises: ValueError naming who holds the version, if that run does not, or if several are called so.
     """
     version, known = catalog.find(reference)
-    held = catalog.held(version, known)
-    keys = [key for key, each in held.items() if run in (each["run"], _called(each), _called(each) + f"#{each['id']}")]
+    held, folder = catalog.held(version, known), os.path.abspath(run)
+    names = {key: (_called(each), f"{_called(each)}#{each['id']}") for key, each in held.items()}
+    keys = [key for key, each in held.items() if each["run"] in (run, folder) or run in names[key]]
     if not keys:
         raise ValueError(f"{run} does not hold {version.reference}; it is held by {some(holders(held.values())) or 'no run'}")
     if len(keys) > 1:
@@ -138,7 +139,12 @@ def _called(held: dict[str, Any]) -> str:
 
 
 def deprecate(catalog: Catalog, reference: str, reason: str) -> Version:
-    """Marks a version as one that new work should not use. Raises: NoVersion; ValueError if it is marked already."""
+    """Marks a version as one that new work should not use.
+
+    Raises: NoVersion; ValueError without a reason, or if it is marked already.
+    """
+    if not reason.strip():
+        raise ValueError("say why, for whoever fetches it: marks are never changed")
     version, known = catalog.find(reference)
     if known.state != "released":
         raise ValueError(f"{version.reference} is {known.state} already")

@@ -76,13 +76,13 @@ def sync(source: Catalog, target: Catalog, reference: str, root: str | None = No
     with claim_number(target, record) as writer, tempfile.TemporaryDirectory() as scratch:
         try:
             check_deletions(target, writer.draft)
-        except ValueError:
+            download_tables(source, version, Path(scratch), lines)
+            numbers = read_statistics(read_checked(source, version, "stats.json"))
+            copies = _Copies(source.place.client, target.place.client, version.places, record.places, Path(scratch))
+            found = copies.copy(originals_of(Path(scratch)), lines)
+        except ValueError:  # it cannot be finished here: the number must be free for a copy to another place
             writer.withdraw()
             raise
-        download_tables(source, version, Path(scratch), lines)
-        numbers = read_statistics(read_checked(source, version, "stats.json"))
-        copies = _Copies(source.place.client, target.place.client, version.places, record.places, Path(scratch))
-        found = copies.copy(originals_of(Path(scratch)), lines)
         _point_to_copies(Path(scratch), folder, copies.versions)
         draft = writer.draft.model_copy(update={"files": files_of(Path(scratch))})
         for name in TABLES:
@@ -159,7 +159,7 @@ class _Copies:
         """(its etag at the target, its size if it had to be copied)."""
         source, target = self.source_places.url(original.name), self.target_places.url(original.name)
         if source not in have:
-            raise CorruptObject(source, "is missing; put it back, or index again with `kimivl data index`")
+            raise CorruptObject(source, "is missing; put it back, or index and publish what there is now, and copy that version")
         if target in there:
             self._check_same(original, have[source], there[target])
             return there[target].version, None

@@ -107,7 +107,7 @@ def _add_giving_up(kinds: Any) -> None:
         kinds, "release", _release, "say that a run needs a version no more", "  kimivl data release coco@2 runs/nano"
     )
     release.add_argument("version", metavar="NAME@N")
-    release.add_argument("holder", metavar="RUN", help="as `kimivl data show` names it")
+    release.add_argument("holder", metavar="RUN", help="its folder, or as `kimivl data show` names it")
     retire = add_command(
         kinds, "retire", _retire,
         "end the use of a version that no run needs; with --delete, remove its tables and the originals that it alone has",
@@ -334,7 +334,7 @@ def _retire(args: argparse.Namespace) -> int | None:
     if args.dry_run:
         _tell(args, _deletion_facts(plan, "dry_run"), _deletion_text(plan, "would be removed"))
         return None
-    if not args.yes and not _agreed(_deletion_text(plan, "will be removed")):
+    if not args.yes and not _agreed(_deletion_text(plan, "would be removed")):
         return 1
     with _lines(args) as lines:
         done = delete(catalog, args.version, lines)
@@ -347,28 +347,22 @@ def _remove_draft(args: argparse.Namespace, catalog: "Catalog", draft: "Known") 
     from kimivl.catalog.lifecycle import delete_draft
 
     who = writers(catalog, draft)
+    written = f"; it is, or was when it was killed, written by {', '.join(who)}" if who else ""
+    what = f"the unfinished {args.version} would be removed{written}"
     if args.dry_run:
-        written = f"; it is, or was when it was killed, written by {', '.join(who)}" if who else ""
-        _tell(
-            args,
-            {"version": args.version, "state": "draft", "writers": who},
-            f"the unfinished {args.version} would be removed{written}",
-        )
+        _tell(args, {"version": args.version, "state": "draft", "writers": who}, what)
         return None
-    if who and not args.yes and sys.stdin.isatty():
-        if not _agreed(f"{args.version} is, or was when it was killed, written by {', '.join(who)}"):
-            return 1
-        args.yes = True
-    delete_draft(catalog, draft, dead=args.yes)
+    if not args.yes and not _agreed(what):
+        return 1
+    delete_draft(catalog, draft, dead=args.yes or bool(who))
     _tell(args, {"version": args.version, "state": "deleted"}, f"the unfinished {args.version} is removed; its number is free")
     return None
 
 
 def _agreed(what: str) -> bool:
-    if sys.stdin.isatty():
-        print(what)
-        if input("Remove it? [y/N] ").strip().lower() in ("y", "yes"):
-            return True
+    print(what, file=sys.stderr)
+    if sys.stdin.isatty() and input("Remove it? [y/N] ").strip().lower() in ("y", "yes"):
+        return True
     print("nothing was removed; say --yes to delete without being asked", file=sys.stderr)
     return False
 
