@@ -13,15 +13,18 @@ folder's folders as buckets and is read-only. Facts: flags of SeaweedFS 4.48, wh
 """
 
 import json
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 from kimivl.data.store.client import Client
 
@@ -32,15 +35,34 @@ ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
 
 @dataclass(frozen=True)
 class Server:
-    """A running server. `endpoint`: as "http://127.0.0.1:1234"."""
+    """A running server. `endpoint`: as "http://127.0.0.1:1234"; `metrics`: where SeaweedFS tells what it counts."""
 
     endpoint: str
     process: subprocess.Popen
+    metrics: str = ""
 
     @property
     def environment(self) -> dict[str, str]:
         """What points a client at it."""
         return environment(self.endpoint)
+
+    def answered(self) -> Counter[str]:
+        """How many requests SeaweedFS has answered, by kind: PUT, GET, …; those of the metrics are not counted. It counts a
+        moment after it answers, so this waits until the numbers stand still.
+        """
+        counts, before = self._counted(), None
+        while counts != before:
+            time.sleep(0.3)
+            counts, before = self._counted(), counts
+        return counts
+
+    def _counted(self) -> Counter[str]:
+        with urlopen(self.metrics, timeout=PATIENCE) as answer:
+            text = answer.read().decode()
+        counts: Counter[str] = Counter()
+        for labels, count in re.findall(r"^SeaweedFS_s3_request_total\{(.*)\} (\S+)$", text, re.MULTILINE):
+            counts[re.search(r'type="(\w+)"', labels)[1]] += int(float(count))
+        return counts
 
 
 def environment(endpoint: str) -> dict[str, str]:
@@ -55,7 +77,7 @@ def seaweed(folder: Path) -> Iterator[Server]:
     """SeaweedFS with its data in `folder`, readable and writable with the tests' credentials only."""
     identity = {"name": "tests", "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}], "actions": ACTIONS}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
+    names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")] + ["metricsPort"]
     ports = dict(zip(names, free_ports(len(names))))
     flags = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-filer", "-s3", f"-s3.config={folder / 's3.json'}"]
     flags += [
@@ -68,7 +90,8 @@ def seaweed(folder: Path) -> Iterator[Server]:
     ]
     flags += [f"-{name}={port}" for name, port in ports.items()]
     weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or "weed"
-    with _running([weed, "server", *flags], folder / "weed.log", ports["s3.port"]) as server:
+    metrics = f"http://127.0.0.1:{ports['metricsPort']}/metrics"
+    with _running([weed, "server", *flags], folder / "weed.log", ports["s3.port"], metrics) as server:
         client = Client(server.environment)
         _until(server, lambda: client.put("s3://kimivl-ready/probe", b"ready"))
         yield server
@@ -94,10 +117,10 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def _running(command: Sequence[str], log: Path, port: int) -> Iterator[Server]:
+def _running(command: Sequence[str], log: Path, port: int, metrics: str = "") -> Iterator[Server]:
     with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT) as process:
         try:
-            yield Server(f"http://127.0.0.1:{port}", process)
+            yield Server(f"http://127.0.0.1:{port}", process, metrics)
         except TimeoutError as error:
             raise TimeoutError(f"{error}:\n{log.read_text(errors='replace')[-2000:]}") from None
         finally:

@@ -18,8 +18,7 @@ def test_training_reads_the_same_samples(manifest, catalog, tmp_path):
     fetch(catalog, "cats", out)
     was, now = (Manifest(folder, tmp_path / folder.parent.name) for folder in (manifest, out))
     assert [now[row] for row in range(len(now))] == [was[row] for row in range(len(was))]
-    head = json.loads((out / "manifest.json").read_text())
-    assert head["catalog"] == {"url": catalog.url, "name": "cats", "number": 1}
+    assert json.loads((out / "catalogs.json").read_text()) == [{"url": catalog.url, "name": "cats", "number": 1}]
     assert publish(out, catalog, "cats")[1] is False  # where it came from is no part of the digest
 
 

@@ -1,16 +1,8 @@
-"""Places are URLs or paths; profiles are those of ~/.aws; a governed client keeps to its budget."""
-
-import math
-import time
-from concurrent.futures import ThreadPoolExecutor
+"""Places are URLs or paths; profiles are those of ~/.aws."""
 
 import pytest
 
-from kimivl.catalog.pace import GovernedClient
-from kimivl.catalog.place import ONE_PART, Listed, folder_url, open_place, profile_environment
-from kimivl.data.store.client import Client
-from kimivl.data.store.errors import Throttled
-from kimivl.data.store.governor import Governor
+from kimivl.catalog.place import Listed, folder_url, open_place, profile_environment
 
 
 def test_a_path_and_a_url_name_the_same_folder(tmp_path, monkeypatch):
@@ -36,14 +28,21 @@ def test_a_file_is_created_and_downloaded_in_parts(tmp_path, monkeypatch):
     data = bytes(range(256)) * 20
     (tmp_path / "data").write_bytes(data)
     place = open_place(str(tmp_path / "place"))
-    assert len(data) < ONE_PART and place.create_file("x/data", tmp_path / "data")
+    assert place.create_file("x/data", tmp_path / "data") and place.folders() == ("x",)
     place.download("x/data", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == data
     (tmp_path / "data").write_bytes(b"other")
     assert not place.create_file("x/data", tmp_path / "data")
-    monkeypatch.setattr("kimivl.catalog.place.ONE_PART", 100)
-    (tmp_path / "data").write_bytes(data[::-1])
-    assert place.create_file("x/large", tmp_path / "data") and place.read("x/large") == data[::-1]
+
+
+def test_a_large_file_is_created_where_nothing_is_and_changes_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr("kimivl.data.store.client.ONE_REQUEST", 100)
+    (tmp_path / "data").write_bytes(b"a" * 1000)
+    (tmp_path / "other").write_bytes(b"b" * 1000)
+    place = open_place(str(tmp_path / "place"))
+    assert place.create_file("x/large", tmp_path / "data") and place.create_file("x/large", tmp_path / "data")
+    assert not place.create_file("x/large", tmp_path / "other")
+    assert place.read("x/large") == b"a" * 1000 and [entry.key for entry in place.list()] == ["x/large"]
 
 
 def test_a_profile_is_read_as_aws_reads_it(tmp_path):
@@ -60,35 +59,3 @@ def test_a_profile_is_read_as_aws_reads_it(tmp_path):
     assert profile_environment("default", environment)["AWS_REGION"] == "us"
     with pytest.raises(ValueError, match=r"no profile 'near' in .*config or .*credentials"):
         profile_environment("near", environment)
-
-
-def test_no_second_has_more_requests_than_the_budget(tmp_path, monkeypatch):
-    """Whatever the number of threads and the load of the machine."""
-    budget, starts, get = 20, [], Client.get
-
-    def noted(*words):
-        starts.append(time.monotonic())
-        return get(*words)
-
-    monkeypatch.setattr(Client, "get", noted)
-    (tmp_path / "x").write_bytes(b"x")
-    client = GovernedClient(None, budget)
-    with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(client.get, [(tmp_path / "x").as_uri()] * 50)) == {b"x"}
-    assert len(starts) == 50
-    for early, late in zip(sorted(starts), sorted(starts)[budget:]):
-        assert late - early > 1
-
-
-def test_a_store_that_wants_less_is_asked_less(tmp_path, monkeypatch):
-    def refuse(self, url):
-        raise Throttled(url, "the store asks for fewer requests")
-
-    monkeypatch.setattr(Client, "head", refuse)
-    client, now = GovernedClient(None, 100), [0.0]
-    client._governor = Governor(100, math.inf, lambda: now[0])
-    for _ in range(3):
-        with pytest.raises(Throttled):
-            client.head("s3://bucket/x")
-    now[0] = 1.1
-    assert client._governor.share == 0.5

@@ -1,6 +1,7 @@
 """On real S3 servers: writers at once, copies from one server to another that are killed and resumed, and deletion."""
 
 import hashlib
+import io
 import json
 import os
 import signal
@@ -9,17 +10,28 @@ import sys
 import time
 from pathlib import Path
 
+import obstore
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from kimivl.catalog.fetch import opened
+from kimivl.catalog.fetch import fetch, opened
 from kimivl.catalog.lifecycle import delete, hold
 from kimivl.catalog.originals import originals_of
 from kimivl.catalog.publish import publish
 from kimivl.catalog.sync import Conflict, sync
 from kimivl.catalog.versions import Catalog, NoVersion
+from kimivl.cli import main
+from kimivl.config.store import StoreConfig
+from kimivl.data.index.build import index
 from kimivl.data.manifest.schema import write_manifest
+from kimivl.data.source import Source
 from kimivl.data.store.client import Client
 from kimivl.data.store.errors import CorruptObject
+from kimivl.data.store.governor import Governor
+from kimivl.data.store.node import NodeFetcher
+from kimivl.processor.image import load_rgb
 from tests.catalog.manifests import make_manifest, sample_row
 from tests.servers import seaweed
 
@@ -117,9 +129,12 @@ def test_a_copy_that_was_killed_is_not_seen_and_goes_on_with_what_is_missing(ser
     with pytest.raises(NoVersion):
         far.find("cats@1")
 
+    counts = servers[1].answered()
     again = start(profiles, *words)
     out, err = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, err
+    written = servers[1].answered() - counts
+    assert written["PUT"] == COUNT - len(before) + 10  # and what makes a version of them; one of these is the draft, in vain
     [told] = json.loads(out)["versions"]
     assert told["present"] == len(before) and told["copied"] == COUNT - len(before)
     after = {entry.url: entry for entry in client.list(f"{target}/originals")}
@@ -178,16 +193,123 @@ def test_what_is_in_the_way_stays(servers, published, tmp_path):
         sync(source, Catalog(str(tmp_path / "third")), "cats")
 
 
-def test_a_large_original_is_copied_in_parts(servers, published, tmp_path, monkeypatch):
-    source, name = published
-    for module in ("sync", "place"):
-        monkeypatch.setattr(f"kimivl.catalog.{module}.ONE_PART", 300)
+@pytest.fixture
+def small_parts(monkeypatch):
+    """What is larger than a few bytes counts as large."""
+    monkeypatch.setattr("kimivl.catalog.sync.ONE_REQUEST", 300)
+    monkeypatch.setattr("kimivl.data.store.client.ONE_REQUEST", 300)
+    for module in ("sync", "originals", "place"):
         monkeypatch.setattr(f"kimivl.catalog.{module}.PARTS", 128)
+
+
+def test_a_large_original_is_copied_in_parts(servers, published, small_parts):
+    source, name = published
     target = Catalog(f"s3://{name}/parts", "far")
     result = sync(source, target, "cats")
     assert result.copied == COUNT
     near, far = (Client(server.environment) for server in servers)
     assert far.get(f"{result.version.root}p059.png") == near.get(f"s3://{name}/raw/p059.png")
+    assert len(list(far.list(result.version.root))) == COUNT  # and nothing beside them
+    assert sync(source, Catalog(f"s3://{name}/again", "far"), "cats", root=f"s3://{name}/parts/originals").present == COUNT
+
+
+def test_another_large_object_that_comes_meanwhile_is_not_overwritten(servers, published, small_parts, monkeypatch):
+    """It is written when the target was listed already, and when all parts of ours are there."""
+    source, name = published
+    target, far, copy = Catalog(f"s3://{name}/parts", "far"), Client(servers[1].environment), obstore.copy
+    other = f"{target.url}originals/cats/p007.png"
+    size = Client(servers[0].environment).head(f"s3://{name}/raw/p007.png").size
+
+    def written_in_between(store, old, new, **more):
+        if new.endswith("p007.png"):
+            far.put(other, b"x" * size)
+        copy(store, old, new, **more)
+
+    monkeypatch.setattr("obstore.copy", written_in_between)
+    with pytest.raises(Conflict, match="p007.png is another object than"):
+        sync(source, target, "cats")
+    assert far.get(other) == b"x" * size
+    assert not [entry.url for entry in far.list(f"{target.url}originals") if entry.url.endswith(".part")]
+
+
+def test_every_request_waits_for_its_turn(servers, profiles, published, small_parts, tmp_path, monkeypatch):
+    """What the server counts is what the governor was asked for."""
+    source, name = published
+    turns, permit = [], Governor.permit
+
+    def counted(governor, size):
+        turns.append(size)
+        return permit(governor, size)
+
+    def asked(*words):
+        turns.clear()
+        before = servers[0].answered()
+        assert main(["data", *words, "--requests-per-second", "10000", "--json"]) == 0
+        counts = servers[0].answered() - before
+        # To put a large object in its place, four are asked for, of which the last one is only needed where something is.
+        return counts.total() + counts["POST"] // 4, len(turns)
+
+    monkeypatch.setattr(Governor, "permit", counted)
+    out = tmp_path / "data" / "raw" / "train.manifest"
+    client = Client(servers[0].environment)
+    client.put(f"s3://{name}/pictures/train.jsonl", b'{"image": "red.bmp", "caption": "red"}')
+    client.put(f"s3://{name}/pictures/red.bmp", bitmap())
+    cells = pa.table({"image": [{"bytes": bitmap(), "path": None}], "caption": ["red"]})
+    (tmp_path / "table").mkdir()
+    pq.write_table(cells, tmp_path / "table" / "train.parquet")
+    index(str(tmp_path / "table"), tmp_path / "data" / "cells" / "train.manifest")
+    for words in (
+        ("publish", str(tmp_path / "data" / "cells" / "train.manifest"), source.url, "cells"),
+        ("index", f"s3://{name}/pictures", str(out)),
+        ("publish", str(out), source.url, "pictures"),
+        ("fetch", "pictures", str(tmp_path / "fetched"), "--catalog", source.url),
+        ("sync", source.url, f"s3://{name}/parts"),
+        ("retire", "pictures@1", "--delete", "--yes", "--catalog", source.url),
+    ):
+        counted_there, waited = asked(*words)
+        assert counted_there == waited > 0, words
+
+
+def test_originals_that_were_uploaded_again_are_read_and_copied_under_their_new_etags(servers, published, tmp_path):
+    source, name = published
+    client, picture = Client(servers[0].environment), f"s3://{name}/pictures/red.bmp"
+    client.put(f"s3://{name}/pictures/train.jsonl", b'{"image": "red.bmp", "caption": "red"}')
+    target, digests = Catalog(str(tmp_path / "local")), set()
+    for data in (bitmap(), iter([bitmap()])):  # in one piece, and in parts
+        client.put(picture, data)
+        index(f"s3://{name}/pictures", tmp_path / "train.manifest", client=client)
+        version, new = publish(tmp_path / "train.manifest", source, "pictures")
+        assert new
+        digests.add(version.digest)
+        fetch(source, "pictures", tmp_path / "data" / "pictures" / "train.manifest")
+        (part,) = Source(tmp_path / "data", "pictures", fetch=NodeFetcher(StoreConfig())).at_hand(0).images
+        assert load_rgb(part.image).getpixel((0, 0)) == (255, 0, 0)
+        done = sync(source, target, "pictures")
+    assert len(digests) == 1 and done.version.reference == "pictures@2" and (done.copied, done.present) == (0, 1)
+
+
+def bitmap() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(file, "BMP")
+    return file.getvalue()
+
+
+def test_the_servers_are_asked_for_no_more_than_is_copied(servers, published):
+    source, name = published
+    near, far = servers
+    target = Catalog(f"s3://{name}/counted", "far")
+    before = near.answered(), far.answered()
+    assert sync(source, target, "cats").copied == COUNT
+    asked, written = near.answered() - before[0], far.answered() - before[1]
+    # Each original once; version.json, stats.json, and of each of three tables its size and its bytes.
+    assert asked["GET"] == COUNT + 8 and asked["PUT"] == 0
+    # Each original once; draft, writer, three tables, four files about them, version.json. Their etags are their MD5.
+    assert written["PUT"] == COUNT + 10 and written["GET"] == 0
+    before = near.answered(), far.answered()
+    assert not sync(source, target, "cats").new
+    asked, written = near.answered() - before[0], far.answered() - before[1]
+    assert written["PUT"] == written["POST"] == asked["PUT"] == 0
+    assert asked["GET"] == written["GET"] == 1  # version.json of both
 
 
 def test_deletion_on_a_server_spares_what_another_version_has(servers, published, tmp_path):

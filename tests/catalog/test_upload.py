@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from kimivl.catalog.fetch import fetch
+from kimivl.catalog.drafts import Withdrawn, give_up
+from kimivl.catalog.fetch import fetch, opened
 from kimivl.catalog.lifecycle import delete
+from kimivl.catalog.originals import read_seen
 from kimivl.catalog.publish import publish
 from kimivl.catalog.sync import sync
-from kimivl.catalog.versions import Catalog
+from kimivl.catalog.upload import upload
+from kimivl.catalog.versions import FOUND, Catalog
 from kimivl.catalog.view.context import View
 from kimivl.catalog.view.server import answer
 from kimivl.catalog.view.shelf import Shelf
@@ -110,6 +113,52 @@ def test_versions_share_pictures_and_a_deletion_spares_the_shared(catalog, manif
     check_samples(tmp_path / "there", [2, 3, 4])
 
 
+def test_what_the_store_said_of_them_tells_a_deletion_which_was_replaced(catalog, manifest, tmp_path):
+    version, _ = publish(manifest, catalog, "mine")
+    catalog.place.download(version.prefix + FOUND, tmp_path / FOUND)
+    listed = {entry.url: (entry.size, entry.version) for entry in catalog.place.client.list(version.beside)}
+    found = {version.places.url(name): (seen.size, seen.version) for name, seen in read_seen(tmp_path / FOUND).items()}
+    assert found == listed and len(found) == 4
+    other = min(listed)
+    Client().put(other, b"x" * listed[other][0])
+    plan = delete(catalog, "mine@1")
+    assert plan.replaced == (other,) and list(stored(catalog)) == [other.rpartition("/")[2]]
+
+
+def test_a_deletion_and_an_upload_to_the_same_folder_see_each_other(catalog, manifest, tmp_path, monkeypatch):
+    """The roots of both versions have nothing in common."""
+    publish(manifest, catalog, "mine")
+    more = table(tmp_path / "more", [2, 3, 4])
+
+    def deleted_meanwhile(*words):
+        with pytest.raises(ValueError, match="mine@2 is being published and may need the same originals"):
+            delete(catalog, "mine@1")
+        return upload(*words)
+
+    monkeypatch.setattr("kimivl.catalog.publish.upload", deleted_meanwhile)
+    publish(more, catalog, "mine")
+    assert len(stored(catalog)) == 5
+    third = table(tmp_path / "third", [0])
+    with pytest.raises(ValueError, match="mine@1 is being deleted, and its originals lie near those of this manifest"):
+        publish(third, catalog, "mine")
+    delete(catalog, "mine@1")
+    assert len(stored(catalog)) == 3 and [known.number for known in catalog.known("mine")] == [1, 2]
+
+
+def test_a_draft_that_is_given_up_while_its_pictures_are_written_comes_to_nothing(catalog, manifest, monkeypatch):
+    def given_up_meanwhile(*words):
+        done = upload(*words)
+        give_up(catalog, "mine", 1)
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kimivl.catalog.publish.upload", given_up_meanwhile)
+        with pytest.raises(Withdrawn, match="mine@1 was removed from .* meanwhile: run the command again"):
+            publish(manifest, catalog, "mine")
+    assert catalog.known("mine") == [] and len(stored(catalog)) == 4
+    assert publish(manifest, catalog, "mine")[0].number == 1
+
+
 def test_a_copy_in_another_store_has_them_too(catalog, manifest, tmp_path):
     version, _ = publish(manifest, catalog, "mine")
     local = Catalog(str(tmp_path / "local"))
@@ -122,6 +171,18 @@ def test_a_copy_in_another_store_has_them_too(catalog, manifest, tmp_path):
     onwards = Catalog(f"{catalog.url}again")
     assert publish(tmp_path / "there" / "mine" / "train.manifest", onwards, "mine")[0].digest == version.digest
     assert len(stored(onwards)) == 4
+
+
+def test_the_table_of_a_copy_has_no_etags_of_them(catalog, manifest, tmp_path):
+    """Wherever they are brought from there, their names tell their contents, and a store gives them other etags."""
+    publish(manifest, catalog, "mine")
+    copy = Catalog(f"{catalog.url}copy")
+    sync(catalog, copy, "mine")
+    with opened(copy, "mine") as folder:
+        assert set(pq.read_table(folder / "objects.parquet").column("version").to_pylist()) == {""}
+    fetch(copy, "mine", tmp_path / "there" / "mine" / "train.manifest")
+    check_samples(tmp_path / "there", [0, 1, 2, 2, 3])
+    assert len(delete(copy, "mine@1").originals) == 4 and len(stored(catalog)) == 4
 
 
 def test_of_a_disk_only_the_folders_of_originals_are_listed(tmp_path, monkeypatch):
@@ -149,8 +210,8 @@ def test_of_a_disk_only_the_folders_of_originals_are_listed(tmp_path, monkeypatc
 @pytest.mark.parametrize("part", [64 << 20, 100])
 def test_what_was_changed_or_is_in_the_way_stops_a_publication_that_goes_on_later(catalog, manifest, monkeypatch, part):
     """`part`: pictures in one piece, or in parts as large ones are."""
-    monkeypatch.setattr("kimivl.catalog.upload.ONE_PART", part)
-    monkeypatch.setattr("kimivl.catalog.place.ONE_PART", part)
+    monkeypatch.setattr("kimivl.catalog.upload.ONE_REQUEST", part)
+    monkeypatch.setattr("kimivl.data.store.client.ONE_REQUEST", part)
     first, last = (sorted((manifest.parent / "train.pictures").rglob("*.png"))[place] for place in (0, -1))
     right = last.read_bytes()
     last.write_bytes(right[:-1] + b"x")

@@ -7,7 +7,11 @@ import shutil
 import pytest
 from PIL import Image
 
+from kimivl.catalog.lifecycle import InUse, delete, release, retire
+from kimivl.catalog.publish import publish
+from kimivl.catalog.versions import Catalog
 from kimivl.cli import main
+from kimivl.cli.run import hold_versions
 from kimivl.config.base import ConfigError
 from kimivl.data.index.build import index
 from kimivl.data.pieces import DamagedSample
@@ -91,6 +95,29 @@ def test_a_manifest_that_a_change_brings_is_taken_when_the_run_goes_on_and_held_
     index(str(root / "colors" / "train.jsonl"), root / "more" / "train.manifest")
     with pytest.raises(ConfigError, match="built anew since .*: more"):
         Run(recipe, run.folder)
+
+
+def test_a_source_that_a_change_brings_is_held_in_its_catalog_at_once(make_recipe, make_stage, data, tmp_path, capsys):
+    root, catalog = tmp_path / "data", Catalog(str(tmp_path / "catalog"))
+    shutil.copytree(data, root)
+    index(str(root / "colors" / "train.jsonl"), root / "more" / "train.manifest")
+    publish(root / "more" / "train.manifest", catalog, "more")
+    recipe = make_recipe(make_stage("joint", steps=30, checkpoint_every=4, context=128, pack_tokens=192), data=root)
+    run = Run(recipe, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(run, 2).train()
+    assert main(["data", "mix", str(run.folder), "joint", "more=-1"]) == 1
+    assert catalog.find("more@1")[1].references == []
+    assert main(["data", "mix", str(run.folder), "joint", "more=1", "text=1"]) == 0
+    hold_versions(Run(recipe, run.folder))  # and again when it goes on, as the same run
+    with pytest.raises(InUse, match="more@1 is needed by 1 run: .*/run; "):
+        delete(catalog, "more@1")
+    release(catalog, "more@1", str(run.folder))
+    retire(catalog, "more@1")
+    capsys.readouterr()
+    assert main(["data", "mix", str(run.folder), "joint", "more=2"]) == 1
+    assert "more@1 of" in (err := capsys.readouterr().err) and "is retired: use another version" in err
+    assert [entry.weights for entry in run.data_log(recipe.stages[0]).until(99)] == [{"more": 1, "text": 1}]
 
 
 def test_a_sample_is_left_out_and_the_log_says_why(stopped, capsys):

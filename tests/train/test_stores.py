@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kimivl.catalog.fetch import fetch
-from kimivl.catalog.lifecycle import InUse, Retired, release, retire
+from kimivl.catalog.lifecycle import InUse, Retired, delete, release, retire
 from kimivl.catalog.publish import publish
 from kimivl.catalog.versions import Catalog
 from kimivl.cli.run import hold_versions
@@ -141,9 +141,11 @@ def test_a_version_that_a_run_reads_cannot_be_retired_until_it_is_released(make_
     catalog = Catalog(str(tmp_path / "catalog"))
     for source in ("captions", "colors"):
         publish(root / source / "train.manifest", catalog, source)
-        fetch(catalog, source, root / source / "train.manifest")
+    fetch(catalog, "captions", root / "captions" / "train.manifest")  # the other one is the very manifest that was published
     run = Run(make_recipe(*stages, data=root), tmp_path / "run")
     hold_versions(run)
+    with pytest.raises(InUse, match="colors@1 is needed by 1 run"):
+        delete(catalog, "colors@1")
     with pytest.raises(InUse, match="captions@1 is needed by 1 run: .*/run; when one is over for good, say so with"):
         retire(catalog, "captions@1")
     release(catalog, "captions@1", str(run.folder.absolute()))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kimivl.catalog.origin import note_origin
 from kimivl.catalog.place import sha256
 from kimivl.catalog.versions import TABLES, Catalog, Version, to_json
 from kimivl.config.base import read_json
@@ -18,8 +19,8 @@ from kimivl.model.atomic import replaced_folder
 
 
 def fetch(catalog: Catalog, reference: str, out: Path, lines: Lines = no_lines) -> tuple[Version, str]:
-    """Writes the manifest of a version to `out`, and into its manifest.json where its originals lie, and where it came from, so
-    that a run can hold it.
+    """Writes the manifest of a version to `out`, and notes there where its originals lie and where it came from, so that a run
+    can hold it.
 
     Returns: the version and its state, released or deprecated.
     Raises: ValueError for a folder that is no manifest and would be lost, or a version that was retired; CorruptObject;
@@ -32,9 +33,9 @@ def fetch(catalog: Catalog, reference: str, out: Path, lines: Lines = no_lines) 
         raise ValueError(f"{version.reference} of {catalog.url} is {known.state}: use another version")
     with replaced_folder(out) as new:
         download_tables(catalog, version, new, lines)
-        origin = {"url": catalog.url, "name": version.name, "number": version.number}
-        head = read_json(new / "manifest.json") | {"root": version.root, "beside": version.beside, "catalog": origin}
+        head = read_json(new / "manifest.json") | {"root": version.root, "beside": version.beside}
         (new / "manifest.json").write_bytes(to_json(head))
+        note_origin(new, catalog, version)
     return version, known.state
 
 

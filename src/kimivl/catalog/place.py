@@ -10,20 +10,20 @@ import configparser
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote
 
-from kimivl.catalog.pace import GovernedClient
+from kimivl.catalog.pace import client
 from kimivl.data.store.client import Client
-from kimivl.data.store.errors import AlreadyThere
+from kimivl.data.store.errors import AlreadyThere, Missing, Permanent
 from kimivl.data.store.retry import patiently
-from kimivl.data.store.urls import join_url
+from kimivl.data.store.urls import join_url, split_url
 from kimivl.model.atomic import writing
 
 PARTS = 16 << 20  # bytes that are read of a large object at a time
-ONE_PART = 64 << 20  # bytes that are written in one request, which can refuse to overwrite; more is written in several
+ATTEMPTS = 3  # to create what comes and goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,51 +51,68 @@ class Place:
 
     def create(self, key: str, data: bytes) -> bool:
         """Writes what is absent. Returns: whether this very content is there now; False if other content was there before."""
-        try:
-            patiently(lambda: self.client.put(self.below(key), data, new=True))
-            return True
-        except AlreadyThere:  # perhaps by an attempt of ours whose answer was lost
-            return self.read(key) == data
+        return self._create(key, data, sha256(data))
 
     def create_file(self, key: str, path: Path) -> bool:
-        """The same for a file. A large one is written in parts, and then whoever comes last wins."""
-        if path.stat().st_size > ONE_PART:
-            patiently(lambda: self.client.put(self.below(key), path))
-            return True
-        try:
-            patiently(lambda: self.client.put(self.below(key), path, new=True))
-            return True
-        except AlreadyThere:
-            return sha256(self.read(key)) == sha256_of_file(path)
+        """The same for a file of any size."""
+        return self._create(key, path, sha256_of_file(path))
+
+    def _create(self, key: str, data: bytes | Path, digest: str) -> bool:
+        for _ in range(ATTEMPTS):
+            try:
+                patiently(lambda: self.client.put(self.below(key), data, new=True))
+                return True
+            except AlreadyThere:  # perhaps by an attempt of ours whose answer was lost
+                with suppress(Missing):  # it is gone again, or was another's that came to nothing
+                    return self.digest(key) == digest
+        raise Permanent(self.below(key), "is there and cannot be read: remove what stands in its place")
+
+    def digest(self, key: str) -> str:
+        """The sha256 of an object."""
+        digest = hashlib.sha256()
+        for part in self._parts(key):
+            digest.update(part)
+        return digest.hexdigest()
 
     def download(self, key: str, target: Path) -> str:
         """Copies an object into a file, in parts. Returns: its sha256."""
-        url, digest = self.below(key), hashlib.sha256()
-        size = patiently(lambda: self.client.head(url)).size
-        with writing(target), target.open("wb") as file:
-            for start in range(0, size, PARTS):
-                part = patiently(partial(self.client.get, url, start, min(PARTS, size - start)))
-                file.write(part)
+        digest = hashlib.sha256()
+        with writing(target):
+            file = target.open("wb")
+        with file:
+            for part in self._parts(key):
+                with writing(target):
+                    file.write(part)
                 digest.update(part)
         return digest.hexdigest()
 
+    def _parts(self, key: str) -> Iterator[bytes]:
+        url = self.below(key)
+        size = patiently(lambda: self.client.head(url)).size
+        for start in range(0, size, PARTS):
+            yield patiently(partial(self.client.get, url, start, min(PARTS, size - start)))
+
+    def folders(self, prefix: str = "") -> tuple[str, ...]:
+        """Names of the folders below a prefix that ends in "/" (or of all), sorted."""
+        return patiently(lambda: self.client.folders(self.below(prefix)))
+
     def list(self, prefix: str = "") -> Iterator[Listed]:
         """What lies below a prefix that ends in "/" (or all), by key."""
-        url = self.below(prefix)
+        url, place = self.below(prefix), len(split_url(self.url)[1])
         for entry in patiently(lambda: list(self.client.list(url))):
-            yield Listed(prefix + _relative(entry.url, url), entry.size, entry.version)
+            yield Listed(split_url(entry.url)[1][place:], entry.size, entry.version)
 
     def delete(self, key: str) -> None:
         patiently(lambda: self.client.delete(self.below(key)))
 
 
 def open_place(url: str, profile: str | None = None, per_second: float | None = None) -> Place:
-    """The place at a URL, or at the path of a local folder, which need not be there. `per_second`: requests, at most; 1 or more.
+    """The place at a URL, or at the path of a local folder, which need not be there. `per_second`: requests, at most (`pace.py`).
 
     Raises: ValueError for a URL that no store has, or a profile that is not known.
     """
     environment = profile_environment(profile) if profile else None
-    return Place(GovernedClient(environment, per_second) if per_second else Client(environment), folder_url(url))
+    return Place(client(environment, per_second), folder_url(url))
 
 
 def folder_url(url: str) -> str:
@@ -134,11 +151,6 @@ def _section(path: Path, name: str) -> dict[str, str]:
     except configparser.Error as error:
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
     return dict(parser[name]) if name in parser else {}
-
-
-def _relative(url: str, folder: str) -> str:
-    key = url.removeprefix(folder)
-    return unquote(key) if folder.startswith("file:") else key
 
 
 def sha256(data: bytes) -> str:

@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from kimivl.catalog.originals import Original, listing
-from kimivl.catalog.place import ONE_PART, Place, sha256
+from kimivl.catalog.originals import Original, Range, Seen, listing, seen_still
+from kimivl.catalog.place import Place, sha256
 from kimivl.data.manifest.places import OWN, Places
-from kimivl.data.store.client import Entry
+from kimivl.data.store.client import ONE_REQUEST, Entry
 from kimivl.data.store.errors import AlreadyThere, CorruptObject
 from kimivl.data.store.retry import patiently
 from kimivl.eval.progress import Lines, no_lines
@@ -25,66 +25,63 @@ from kimivl.eval.progress import Lines, no_lines
 WORKERS = 8  # pictures at a time
 
 
-def upload(pictures: Sequence[Original], source: Places, target: Place, lines: Lines = no_lines) -> None:
+def upload(pictures: Sequence[Original], source: Places, target: Place, lines: Lines = no_lines) -> dict[str, Seen]:
     """Copies pictures from beside a manifest to the folder `target`. After an interruption it can be called again.
 
+    Returns: what the store says of them there, by name.
     Raises: CorruptObject for a picture that is not what was indexed, or whose place in the target holds something else;
         StoreError.
     """
-    urls = {target.below(_key(picture)) for picture in pictures}
-    there = listing(target.client, urls)
+    urls = {picture.name: target.below(_key(picture)) for picture in pictures}
+    work = partial(_one, source=source, target=target, there=listing(target.client, urls.values()))
+    versions: dict[str, str] = {}
     advance = lines("pictures written or found", len(pictures))
     with ThreadPoolExecutor(WORKERS) as pool:
         try:
-            for _ in pool.map(partial(_one, source=source, target=target, there=there), pictures):
+            for picture, version in zip(pictures, pool.map(work, pictures)):
+                versions[picture.name] = version
                 advance(1)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    return seen_still(target.client, urls, versions)
 
 
-def _one(picture: Original, source: Places, target: Place, there: dict[str, Entry]) -> None:
+def _one(picture: Original, source: Places, target: Place, there: dict[str, Entry]) -> str:
+    """Its etag at the target."""
     (whole,) = picture.ranges
-    beside = Place(target.client, source.beside)
-    if whole.length > ONE_PART:
-        _in_parts(picture, whole.sha256, beside, target, target.below(_key(picture)) in there)
-        return
-    key = _key(picture)
-    data = beside.read(key)
-    _check(sha256(data), whole.sha256, beside.below(key))
-    etag = there[target.below(key)].version if target.below(key) in there else _written(key, data, target)
-    if etag.strip('"') != hashlib.md5(data, usedforsecurity=False).hexdigest():
-        _check_there(sha256(target.read(key)), whole.sha256, target.below(key))
+    beside, key = Place(target.client, source.beside), _key(picture)
+    if whole.length <= ONE_REQUEST:
+        data = beside.read(key)
+        _check(sha256(data), whole, beside.below(key))
+        version = _put(target, key, data, there)
+        if version.strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest():
+            return version
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / "picture"
+            _check(beside.download(key, file), whole, beside.below(key))
+            version = _put(target, key, file, there)
+    if target.digest(key) != whole.sha256:
+        raise CorruptObject(target.below(key), "holds something else than its name says; remove it and run the command again")
+    return version
 
 
-def _written(key: str, data: bytes, target: Place) -> str:
-    """Writes it, unless another did meanwhile. Returns: its etag in the store."""
+def _check(digest: str, whole: Range, url: str) -> None:
+    if digest != whole.sha256:
+        raise CorruptObject(url, "is not what was indexed; index again with `kimivl data index`, which writes it anew")
+
+
+def _put(target: Place, key: str, data: bytes | Path, there: dict[str, Entry]) -> str:
+    """Writes it, if it is absent. Returns: the etag of what is there now."""
     url = target.below(key)
+    if url in there:
+        return there[url].version
     try:
         return patiently(partial(target.client.put, url, data, new=True))
-    except AlreadyThere:  # also by an attempt of ours whose answer was lost
+    except AlreadyThere:  # by another writer, or by an attempt of ours whose answer was lost
         return patiently(partial(target.client.head, url)).version
-
-
-def _in_parts(picture: Original, digest: str, beside: Place, target: Place, there: bool) -> None:
-    key = _key(picture)
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "picture"
-        _check(beside.download(key, file), digest, beside.below(key))
-        if not there:
-            target.create_file(key, file)
-        _check_there(target.download(key, file), digest, target.below(key))
 
 
 def _key(picture: Original) -> str:
     return picture.name.removeprefix(OWN)
-
-
-def _check(found: str, digest: str, url: str) -> None:
-    if found != digest:
-        raise CorruptObject(url, "is not what was indexed; index again with `kimivl data index`, which writes it anew")
-
-
-def _check_there(found: str, digest: str, url: str) -> None:
-    if found != digest:
-        raise CorruptObject(url, "holds something else than its name says; remove it and run the command again")

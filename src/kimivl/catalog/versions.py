@@ -3,26 +3,30 @@
 What it is: `Version`, the record of one, and `Catalog`, which reads them. A catalog is a prefix in a store; the store is the
 whole registry, there is no database beside it:
 
-    CATALOG/NAME/3/draft.json         who took number 3: written before anything else, so that two writers never share a number
+    CATALOG/NAME/3/draft.json         what number 3 is taken for: written before anything else, so that no two share a number
+    CATALOG/NAME/3/writers/….json     a process that writes it now; gone when it ends, unless it was killed (drafts.py)
     CATALOG/NAME/3/objects.parquet    the tables of the manifest (data/manifest/schema.py)
     CATALOG/NAME/3/samples.parquet
     CATALOG/NAME/3/manifest.json
+    CATALOG/NAME/3/originals.parquet  what the store said of each original: size, etag, time (originals.py)
     CATALOG/NAME/3/stats.json         statistics.py
     CATALOG/NAME/3/README.md          card.py
     CATALOG/NAME/3/croissant.json     croissant.py
     CATALOG/NAME/3/version.json       `Version`, with size and sha256 of the files above: from here on the version exists
     CATALOG/NAME/3/marks/MARK.json    deprecated, retired, deleting, deleted: what happened to it since
-    CATALOG/NAME/3/references/RUN.json    a run that needs it
+    CATALOG/NAME/3/references/….json  a run that needs it
     CATALOG/originals/NAME/…          originals that a sync brought, and pictures that indexing wrote out of tables
 
-All but references and what a retired version gives up is written once, only if it is absent, and never changed.
+All but references, writers and what a retired version gives up is written once, only if it is absent, and never changed.
 What it is not: writing versions (`publish.py`, `sync.py`) or giving them up (`lifecycle.py`).
 """
 
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,10 +34,11 @@ from pydantic import ValidationError
 from kimivl.catalog.place import Place, open_place
 from kimivl.config.base import Config
 from kimivl.data.manifest.places import Places
+from kimivl.data.store.errors import Missing
 
-DRAFT, VERSION = "draft.json", "version.json"
+DRAFT, VERSION, WITHDRAWING = "draft.json", "version.json", "withdrawing.json"
 TABLES = ("objects.parquet", "samples.parquet", "manifest.json")
-DESCRIPTIONS = ("stats.json", "README.md", "croissant.json")
+FOUND = "originals.parquet"
 MARKS = ("deprecated", "retired", "deleting", "deleted")
 ORIGINALS = "originals"
 
@@ -53,9 +58,10 @@ class Version(Config):
     """One version of a data set, as version.json has it.
 
     `digest`: of the manifest's rows. `root`: URL of the originals, ending in "/". `beside`: of the pictures that were written out
-    of tables, the same way, "" without any. `parent`: number of the version that was the
-    last when this one was made. `created`: UTC, ISO 8601. `licences`: of objects and samples. `summary`: the counts that lists
-    show. `provenance`: what the manifest says of its making, and who published it. `files`: every file but version.json itself.
+    of tables, the same way, "" without any. `parent`: number of the version that was the last when this one was made. `created`:
+    UTC, ISO 8601. `licences`: of objects and samples. `summary`: the counts that lists show. `provenance`: what the manifest says
+    of its making, and who published it. `files`: every file but version.json itself. `writer`: which of the processes that wrote
+    its draft finished it.
     """
 
     format: int = 1
@@ -71,6 +77,7 @@ class Version(Config):
     summary: dict[str, int] = {}
     provenance: dict[str, Any] = {}
     files: dict[str, FileFacts] = {}
+    writer: str = ""
 
     @property
     def reference(self) -> str:
@@ -113,6 +120,11 @@ class Known:
         """Keys of the references."""
         return sorted(key for key in self.keys if key.startswith("references/"))
 
+    @property
+    def writers(self) -> list[str]:
+        """Keys of the processes that write it, or were killed while they did."""
+        return sorted(key for key in self.keys if key.startswith("writers/"))
+
     def marked(self, mark: str) -> bool:
         return f"marks/{mark}.json" in self.keys
 
@@ -122,7 +134,7 @@ class Catalog:
 
     Args:
         profile: of ~/.aws/config, for a store other than the one that the AWS_* variables name.
-        per_second: requests to the store at most, 1 or more.
+        per_second: requests to the store at most (`pace.py`).
     Raises: ValueError for a URL of an unknown kind.
     """
 
@@ -134,12 +146,13 @@ class Catalog:
         return self.place.url
 
     def known(self, name: str | None = None) -> list[Known]:
-        """All numbers that were taken, of one data set or of all, by name and number. One list of the store's keys."""
+        """All numbers that were taken, of one data set or of all, by name and number. A list of the keys of each data set."""
+        names = [name] if name else [each for each in self.place.folders() if _NAME.fullmatch(each) and each != ORIGINALS]
         found: dict[tuple[str, int], set[str]] = {}
-        for entry in self.place.list(f"{name}/" if name else ""):
-            match = _KEY.fullmatch(entry.key)
-            if match and match["name"] != ORIGINALS:
-                found.setdefault((match["name"], int(match["number"])), set()).add(match["rest"])
+        for each in names:
+            for entry in self.place.list(f"{each}/"):
+                if match := _KEY.fullmatch(entry.key):
+                    found.setdefault((each, int(match["number"])), set()).add(match["rest"])
         return [Known(*which, frozenset(keys)) for which, keys in sorted(found.items())]
 
     def find(self, reference: str) -> tuple[Version, Known]:
@@ -173,9 +186,17 @@ class Catalog:
         """What was said when each mark was set."""
         return {mark: json.loads(self.place.read(f"{version.prefix}marks/{mark}.json")) for mark in MARKS if known.marked(mark)}
 
-    def held(self, version: Version, known: Known) -> list[dict[str, Any]]:
-        """The references of runs: `run`, `since`, `host`."""
-        return [json.loads(self.place.read(version.prefix + key)) for key in known.references]
+    def held(self, version: Version, known: Known) -> dict[str, dict[str, Any]]:
+        """The references of runs, by key: `run`, `id`, `since`, `host`."""
+        return self.notes(version.prefix, known.references)
+
+    def notes(self, prefix: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What stands in small files that others may remove at any time."""
+        found = {}
+        for key in keys:
+            with suppress(Missing):
+                found[key] = json.loads(self.place.read(prefix + key))
+        return found
 
     def _what_there_is(self, reference: str, name: str, known: list[Known]) -> str:
         if known:
@@ -186,7 +207,7 @@ class Catalog:
         return f"{self.url} has no data set {name!r}: {there}"
 
 
-_KEY = re.compile(r"(?P<name>[^/]+)/(?P<number>[1-9][0-9]*)/(?P<rest>.+)")
+_KEY = re.compile(r"[^/]+/(?P<number>[1-9][0-9]*)/(?P<rest>.+)", re.ASCII | re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*", re.ASCII)
 
 
@@ -218,6 +239,11 @@ def parse_version(data: bytes, where: str) -> Version:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"{where} is no version record of this program ({place}: {first['msg']})") from None
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def to_json(values: Any) -> bytes:

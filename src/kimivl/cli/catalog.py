@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kimivl.cli.command import RESUMES, add_command
+from kimivl.cli.command import RESUMES, add_command, add_rate
 
 if TYPE_CHECKING:
     from kimivl.catalog.lifecycle import Deletion
-    from kimivl.catalog.versions import Catalog
+    from kimivl.catalog.versions import Catalog, Known
     from kimivl.eval.progress import Lines
 
 DEFAULT = "data/catalog"
@@ -62,8 +62,8 @@ def _add_writing(kinds: Any) -> None:
     sync.add_argument("--root", metavar="URL", help="where originals go, in a folder for each data set (default: B/originals)")
     sync.add_argument("--from-profile", metavar="P", help="a profile of ~/.aws for A (default: the AWS_* variables)")
     sync.add_argument("--to-profile", metavar="P", help="a profile of ~/.aws for B (default: the AWS_* variables)")
-    sync.add_argument("--requests-per-second", type=_rate, metavar="R", help="at most, to each of both (default: no limit)")
     sync.set_defaults(when_stopped=RESUMES)
+    add_rate(publish, fetch, sync)
     _add_json(publish, fetch, sync)
     _add_place(fetch)
 
@@ -107,7 +107,7 @@ def _add_giving_up(kinds: Any) -> None:
         kinds, "release", _release, "say that a run needs a version no more", "  kimivl data release coco@2 runs/nano"
     )
     release.add_argument("version", metavar="NAME@N")
-    release.add_argument("holder", metavar="RUN", help="as `kimivl data show` names it")
+    release.add_argument("holder", metavar="RUN", help="its folder, or as `kimivl data show` names it")
     retire = add_command(
         kinds, "retire", _retire,
         "end the use of a version that no run needs; with --delete, remove its tables and the originals that it alone has",
@@ -116,8 +116,9 @@ def _add_giving_up(kinds: Any) -> None:
     retire.add_argument("version", metavar="NAME@N", help="a version, or with --delete the rest of an interrupted publication")
     retire.add_argument("--delete", action="store_true", help="remove what it alone needs, too; asks before")
     retire.add_argument("--dry-run", action="store_true", help="tell what would happen, and change nothing")
-    retire.add_argument("--yes", action="store_true", help="delete without asking")
+    retire.add_argument("--yes", action="store_true", help="delete without asking; of a draft: its writers are dead")
     retire.set_defaults(when_stopped=RESUMES)
+    add_rate(retire)
     _add_json(deprecate, release, retire)
     _add_place(deprecate, release, retire)
 
@@ -132,22 +133,12 @@ def _add_place(*parsers: argparse.ArgumentParser) -> None:
         parser.add_argument("--catalog", default=DEFAULT, metavar="URL", help=f"a folder or URL (default: {DEFAULT})")
 
 
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 1 <= rate < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
-    return rate
-
-
 def _publish(args: argparse.Namespace) -> None:
     from kimivl.catalog.publish import publish
 
     how = {"command": f"kimivl data publish {args.folder} {args.catalog} {args.name}"}
     with _lines(args) as lines:
-        version, new = publish(args.folder, _catalog(args.catalog), args.name, args.note, how, lines)
+        version, new = publish(args.folder, _paced(args), args.name, args.note, how, lines)
     if args.json:
         print(json.dumps({"version": version.reference, "new": new, "digest": version.digest}))
     elif new:
@@ -160,7 +151,7 @@ def _fetch(args: argparse.Namespace) -> None:
     from kimivl.catalog.fetch import fetch
 
     with _lines(args) as lines:
-        version, state = fetch(_catalog(args.catalog), args.version, args.out, lines)
+        version, state = fetch(_paced(args), args.version, args.out, lines)
     if args.json:
         print(json.dumps({"version": version.reference, "state": state, "manifest": str(args.out)}))
         return
@@ -189,7 +180,7 @@ def _sync(args: argparse.Namespace) -> None:
     rows = [
         (
             each.version.reference,
-            "copied" if each.new else "was there",
+            "copied" if each.new else "was there" if each.state == "released" else f"was there, {each.state}",
             f"{each.copied:,}",
             _size(each.bytes),
             f"{each.present:,}",
@@ -224,12 +215,14 @@ def _ls(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
+    from kimivl.catalog.lifecycle import holders
+
     catalog = _catalog(args.catalog)
     version, known = catalog.find(args.version)
     facts = version.model_dump(mode="json") | {
         "state": known.state,
         "marks": catalog.marks(version, known),
-        "runs": [held["run"] for held in catalog.held(version, known)],
+        "runs": holders(catalog.held(version, known).values()),
     }  # fmt: skip
     if args.json:
         print(json.dumps(facts, ensure_ascii=False))
@@ -323,9 +316,9 @@ def _release(args: argparse.Namespace) -> None:
 
 
 def _retire(args: argparse.Namespace) -> int | None:
-    from kimivl.catalog.lifecycle import delete, delete_draft, planned_deletion, retire
+    from kimivl.catalog.lifecycle import delete, planned_deletion, retire, unfinished
 
-    catalog = _catalog(args.catalog)
+    catalog = _paced(args)
     if not args.delete:
         if not args.dry_run:
             retire(catalog, args.version)
@@ -334,17 +327,14 @@ def _retire(args: argparse.Namespace) -> int | None:
         state = "would be retired" if args.dry_run else "is retired"
         _tell(args, {"version": args.version, "state": "retired", "dry_run": args.dry_run}, f"{args.version} {state}")
         return None
-    if not args.dry_run and delete_draft(catalog, args.version):
-        _tell(
-            args, {"version": args.version, "state": "deleted"}, f"the unfinished {args.version} is removed; its number is free"
-        )
-        return None
-    plan = planned_deletion(catalog, args.version)
+    if (draft := unfinished(catalog, args.version)) is not None:
+        return _remove_draft(args, catalog, draft)
+    with _lines(args) as lines:
+        plan = planned_deletion(catalog, args.version, lines)
     if args.dry_run:
         _tell(args, _deletion_facts(plan, "dry_run"), _deletion_text(plan, "would be removed"))
         return None
-    if not args.yes and not _agreed(plan):
-        print("nothing was removed; say --yes to delete without being asked", file=sys.stderr)
+    if not args.yes and not _agreed(_deletion_text(plan, "would be removed")):
         return 1
     with _lines(args) as lines:
         done = delete(catalog, args.version, lines)
@@ -352,11 +342,29 @@ def _retire(args: argparse.Namespace) -> int | None:
     return None
 
 
-def _agreed(plan: "Deletion") -> bool:
-    if not sys.stdin.isatty():
-        return False
-    print(_deletion_text(plan, "will be removed"))
-    return input("Remove them? [y/N] ").strip().lower() in ("y", "yes")
+def _remove_draft(args: argparse.Namespace, catalog: "Catalog", draft: "Known") -> int | None:
+    from kimivl.catalog.drafts import writers
+    from kimivl.catalog.lifecycle import delete_draft
+
+    who = writers(catalog, draft)
+    written = f"; it is, or was when it was killed, written by {', '.join(who)}" if who else ""
+    what = f"the unfinished {args.version} would be removed{written}"
+    if args.dry_run:
+        _tell(args, {"version": args.version, "state": "draft", "writers": who}, what)
+        return None
+    if not args.yes and not _agreed(what):
+        return 1
+    delete_draft(catalog, draft, dead=args.yes or bool(who))
+    _tell(args, {"version": args.version, "state": "deleted"}, f"the unfinished {args.version} is removed; its number is free")
+    return None
+
+
+def _agreed(what: str) -> bool:
+    print(what, file=sys.stderr)
+    if sys.stdin.isatty() and input("Remove it? [y/N] ").strip().lower() in ("y", "yes"):
+        return True
+    print("nothing was removed; say --yes to delete without being asked", file=sys.stderr)
+    return False
 
 
 def _deletion_facts(plan: "Deletion", state: str) -> dict[str, Any]:
@@ -364,18 +372,28 @@ def _deletion_facts(plan: "Deletion", state: str) -> dict[str, Any]:
 
 
 def _deletion_text(plan: "Deletion", verb: str) -> str:
+    from kimivl.catalog.versions import some
+
     counts = f"{len(plan.files)} files of {plan.version.reference} and {len(plan.originals):,} originals ({_size(plan.size)})"
     stays = [f"{plan.shared:,} that other versions have"] if plan.shared else []
-    stays += [f"{len(plan.replaced):,} that were replaced since they were indexed"] if plan.replaced else []
+    if plan.replaced:
+        stays.append(f"{len(plan.replaced):,} that are others than were published ({some(plan.replaced)})")
     kept = f"; kept: {', '.join(stays)}" if stays else ""
     gone = f"; {plan.gone:,} were gone already" if plan.gone else ""
-    return f"{counts} under {plan.version.root} {verb}{kept}{gone}"
+    folders = [folder for folder in (plan.version.root, plan.version.beside) if folder]
+    return f"{counts} under {' and '.join(folders)} {verb}{kept}{gone}"
 
 
 def _catalog(url: str) -> "Catalog":
     from kimivl.catalog.versions import Catalog
 
     return Catalog(url)
+
+
+def _paced(args: argparse.Namespace) -> "Catalog":
+    from kimivl.catalog.versions import Catalog
+
+    return Catalog(args.catalog, per_second=args.requests_per_second)
 
 
 @contextmanager

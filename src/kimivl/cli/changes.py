@@ -40,9 +40,11 @@ def add_changes(kinds: Any) -> None:
 
 
 def _data_mix(args: argparse.Namespace) -> None:
+    from kimivl.catalog.lifecycle import hold_manifest
     from kimivl.train.data_changes import change_mixture
 
-    step = change_mixture(args.run_folder, args.stage, _shares(args.words), args.at)
+    shares = _shares(args.words)
+    step = change_mixture(args.run_folder, args.stage, shares, args.at, lambda source: hold_manifest(source, args.run_folder))
     print(f"from step {step} on, stage {args.stage} draws {', '.join(args.words)}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kimivl.cli.command import add_command
+from kimivl.cli.command import add_command, add_rate
 
 
 def add_index(kinds: Any) -> None:
@@ -24,15 +24,18 @@ def add_index(kinds: Any) -> None:
     index.add_argument("--language", metavar="BCP47", help="of all that does not say its own (default: what the script tells)")
     index.add_argument("--images", metavar="URL", help="folder that paths of pictures are relative to (default: URL)")
     index.add_argument("--frames", type=int, default=8, metavar="N", help="of a video, at most (default: 8)")
+    add_rate(index)
     index.add_argument("--json", action="store_true", help="print the counts as one JSON object and no progress")
     index.set_defaults(when_stopped="stopped; the same command goes on from what was read")
 
 
 def _index(args: argparse.Namespace) -> None:
+    from kimivl.catalog.pace import client
     from kimivl.data.index.build import index, unseen
 
+    store = client(None, args.requests_per_second)
     with contextlib.nullcontext(unseen) if args.json else _bars() as show:
-        counts = index(args.url, args.out, args.licence, args.language, args.images, args.frames, show=show)
+        counts = index(args.url, args.out, args.licence, args.language, args.images, args.frames, store, show)
     if args.json:
         print(json.dumps(counts))
         return

@@ -60,7 +60,7 @@ def hold_versions(run: "Run") -> None:
         from kimivl.catalog.lifecycle import hold_manifest
 
         for folder in run.manifests.values():
-            hold_manifest(folder, str(run.folder.absolute()))
+            hold_manifest(folder, run.folder)
 
 
 def add_eval(commands: Any) -> None:

@@ -4,7 +4,7 @@ What it is: what `kimivl data mix`, `exclude` and `include` do: they add an entr
 What it is not: the meaning of entries (`data/plan.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kimivl.config.base import parse, read_json
@@ -16,20 +16,28 @@ from kimivl.train.metrics import steps_made
 MARGIN = 20  # steps behind the last one in the metrics: a run makes fewer until the entry is on disk
 
 
-def change_mixture(run: Path, stage: str, weights: Mapping[str, float], at: int | None = None) -> int:
+def _nothing(source: Path) -> None:
+    pass
+
+
+def change_mixture(
+    run: Path, stage: str, weights: Mapping[str, float], at: int | None = None, hold: Callable[[Path], object] = _nothing
+) -> int:
     """From a step on, the stage draws by these weights instead of its recipe's. Returns: the step.
 
     Args:
         run: the folder of the run.
         at: the first step; unless given, a few behind the last one that was made.
+        hold: is called with the file or manifest of each source before the change is written, and may refuse it.
     Raises: ValueError naming a stage that is finished or does not train on packs, a step that was made, or a weight;
-        FileNotFoundError naming a source that is not there.
+        FileNotFoundError naming a source that is not there; what `hold` raises.
     """
     recipe, config, step = _next_step(run, stage, at)
-    for name in weights:
-        if name not in recipe.samplings:
-            source_path(recipe.data, name)
-    return _append(run, config, parse(Entry, {"step": step, "weights": dict(weights)}, "the mixture"))
+    sources = [source_path(recipe.data, name) for name in weights if name not in recipe.samplings]
+    entry = parse(Entry, {"step": step, "weights": dict(weights)}, "the mixture")
+    for source in sources:
+        hold(source)
+    return _append(run, config, entry)
 
 
 def exclude_sample(run: Path, stage: str, source: str, sample: str, reason: str, at: int | None = None) -> int:

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -73,6 +74,40 @@ def test_files_and_parts_are_written_too(store, tmp_path):
     client.put(folder + "file", tmp_path / "local")
     client.put(folder + "parts", iter([contents[:100], contents[100:]]))
     assert client.get(folder + "file") == client.get(folder + "parts") == contents
+
+
+def test_large_objects_that_should_be_new_are_written_once_however_many_write(store, monkeypatch):
+    client, folder = store
+    monkeypatch.setattr("kimivl.data.store.client.ONE_REQUEST", 1000)
+    contents = [bytes([number]) * 6_000_000 for number in range(3)]
+
+    def write(data):
+        try:
+            return client.put(folder + "large", data, new=True)
+        except AlreadyThere:
+            return None
+
+    with ThreadPoolExecutor(3) as pool:
+        versions = list(pool.map(write, contents))
+    [winner] = [number for number, version in enumerate(versions) if version is not None]
+    assert client.get(folder + "large", 0, None, versions[winner]) == contents[winner]
+    with pytest.raises(AlreadyThere):
+        client.put(folder + "large", contents[2], new=True)
+    assert [entry.url for entry in client.list(folder)] == [folder + "large"]  # and nothing of those that lost
+
+
+def test_what_the_store_cannot_put_in_its_place_is_refused_before_it_is_sent(tmp_path):
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate((5 << 30) + 1)
+    with pytest.raises(Permanent, match="huge: has 5368709121 bytes; new objects in S3 have 5368709120 at most"):
+        Client(environment("http://127.0.0.1:1")).put("s3://bucket/huge", tmp_path / "huge", new=True)
+
+
+def test_folders_are_named_without_what_is_in_them(store):
+    client, folder = store
+    for key in ("of/b b/1", "of/b b/2", "of/a/deep/er", "of/file"):
+        client.put(folder + key, b"1")
+    assert client.folders(folder + "of/") == ("a", "b b") and client.folders(folder + "nothing/") == ()
 
 
 @pytest.mark.parametrize("kind", ["s3", "memory"])
