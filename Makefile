@@ -10,8 +10,6 @@ PIP         := $(VENV)/bin/pip --disable-pip-version-check
 KIMIVL      := $(VENV)/bin/kimivl
 RECIPE      := recipes/nano/recipe.yaml
 RUN         := runs/nano
-# Two processes of one thread each; the tests of a file stay together, as they share what they start.
-TESTS       := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help setup demo test test-slow lint clean
 
@@ -35,11 +33,11 @@ demo: $(VENV)/.ready-demo
 
 test: $(VENV)/.ready-dev
 	@sh scripts/test_system_packages.sh
-	$(TESTS) -m "not slow"
+	$(VENV)/bin/python -m pytest -m "not slow"
 
 test-slow: $(VENV)/.ready-dev
 	@sh scripts/test_system_packages.sh
-	$(TESTS) -m slow
+	$(VENV)/bin/python -m pytest -m slow
 
 lint: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check .

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from kimivl.config.base import ConfigError
-from kimivl.train.claim import claimed
+from kimivl.train.claim import claimed, is_claimed
 from kimivl.train.run import Run
 
 HOLD = """
@@ -37,6 +37,8 @@ def test_a_process_that_is_killed_holds_nothing(tmp_path):
         with pytest.raises(ConfigError, match=f"process {process.pid} "):
             with claimed(tmp_path / "run"):
                 pass
+        assert is_claimed(tmp_path / "run")
         process.kill()
+    assert not is_claimed(tmp_path / "run") and not is_claimed(tmp_path / "another")
     with claimed(tmp_path / "run"):
         assert f"process {os.getpid()} " in (tmp_path / "run" / "lock").read_text()

@@ -65,10 +65,13 @@ def test_shares_change_behind_what_was_made_and_the_run_goes_on(stopped, capsys)
 def test_a_run_that_goes_on_takes_a_source_that_its_recipe_does_not_name(make_recipe, make_stage, tmp_path, monkeypatch):
     """The entry is written while the stage runs, in its third step, for the eighth."""
     run = Run(make_recipe(make_stage("joint", steps=12, context=128, pack_tokens=192)), tmp_path / "run")
+    monkeypatch.setattr("kimivl.train.data_changes.MARGIN", 5)
     update, steps = Trainer.step, []
 
     def step(self, number):
         if number == 2:
+            with pytest.raises(ValueError, match="has made 2 .* step 6 cannot be changed while it is .*; the first .* is 7"):
+                change_mixture(run.folder, "joint", {"colors": 1}, at=6)
             change_mixture(run.folder, "joint", {"colors": 1}, at=8)
         steps.append(self.loader.state.drawn.get("colors", 0))
         return update(self, number)

@@ -93,7 +93,7 @@ class Planner:
         if self.state.log != _digest_before(step, entries):
             raise ValueError(
                 f"{self.log.path}: its entries for steps before {step} are not those that these steps were planned with; "
-                f"entries are only appended, for step {step} or later"
+                f"entries are only appended, for step {step} or later: remove the line that came too late, and run again"
             )
         progress = step / self.stage.steps
         weights = weights_of(entries) or weights_at(self.stage.mixture, progress)

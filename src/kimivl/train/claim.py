@@ -1,6 +1,6 @@
 """One process at a time trains a run.
 
-What it is: `claimed`, a lock on the run's folder that ends with the process that holds it, however that ends.
+What it is: `claimed`, a lock on the run's folder that ends with the process that holds it, however that ends; `is_claimed`.
 What it is not: what stands in the folder (`run.py`).
 """
 
@@ -33,3 +33,15 @@ def claimed(folder: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {platform.node()}\n")
         file.flush()
         yield
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether a process trains in a run's folder now."""
+    try:
+        with (folder / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
