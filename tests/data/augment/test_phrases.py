@@ -104,7 +104,8 @@ REFUSED = [
     'scroll(direction="left")', "swipe_left", "top_left", "3 o'clock", "在3点钟方向", "northeast", "NE",
     "How many are left of the ten?", "What is left of the square?", "right of way", "right side up",
     "John left half of the cake",
-    "on the right click", "the first circle", "第一个", "第12列", "👈", "右方向键", "text-align: left", "hscroll(3)",
+    "on the right click", "the first circle", "first in the row", "second from the window",
+    "第一个", "第12列", "👈", "右方向键", "text-align: left", "hscroll(3)",
     "It is mirrored.",
     "左邻右舍", "the right of the people", "座右铭",
 ]  # fmt: skip

@@ -72,6 +72,8 @@ def test_other_languages_move_nothing_and_may_be_scaled(text, warp):
 
 PLACES = [
     "click(x=0.31, y=0.5)",
+    "Point: 120 340",
+    "x1 is 12, y1 is 20",
     "[10, 20, 30, 40]",
     "（0.25，0.5）",
     ".34 .56",

@@ -49,10 +49,13 @@ _OF_STROKE = re.compile(r"\b(?:swip|drag|strok|slid|fling|segment|path|arrow)\w*
 _CALL = re.compile(r"(?P<name>[A-Za-z_]\w*|拖[动拽]|[滑划移]动)\((?P<body>[^()]*)\)")
 _NAMED = re.compile(rf"\b(?P<axis>[xy])(?P<which>\d*)\s*=\s*(?P<value>{_NUMBER})(?![\w.%％])")
 _MARKED = re.compile(
-    r"<\|?/?(?:loc|point|box|bbox|quad|poly|coord)\w*\W?|\bb?box(?:_2d|es)?\b[\"']?\s*[:=]|\bstart_box\b", re.IGNORECASE
+    r"<\|?/?(?:loc|point|box|bbox|quad|poly|coord)\w*\W?|\bb?box(?:_2d|es)?\b[\"']?\s*[:=]|\bstart_box\b"
+    r"|\b(?:points?|positions?|coordinates?|locations?|clicks?|taps?)\W{1,3}\d[\d.]*[\s,;，]+\d",
+    re.IGNORECASE,
 )
 _PAIRED = re.compile(  # "x": 310, "y": 500
-    r"(?<![a-z])x(?:_?(?:1|min))?[\"']?\s*[:=]\s*\.?\d[\d.]*\s*[,;，]?\s*(?:and )?[\"']?y(?:_?(?:1|min))?[\"']?\s*[:=]"
+    r"(?<![a-z])x(?:_?(?:1|min))?[\"']?(?:\s*[:=]\s*|\s+(?:is|at)\s+)\.?\d[\d.]*\s*[,;，]?\s*(?:and )?"
+    r"[\"']?y(?:_?(?:1|min))?[\"']?(?:\s*[:=]|\s+(?:is|at)\s)"
     r"|(?<![a-z])(?:left|x_?min|x_?1)[\"']?\s*[:=]\s*\.?\d",
     re.IGNORECASE,
 )

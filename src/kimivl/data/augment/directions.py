@@ -26,6 +26,7 @@ _ENDING = "(?:s|ly|ward|wards|ern|most|hand|handed)?"
 _OF_COUNTED = "(?! (?:rows?|lines?|paragraphs?|steps?|times?|parts?|questions?|reasons?|statements?|cases?|images?|pictures?)\\b)"
 _COUNTED = (  # what is counted from one side: in a mirror the first is the last
     rf"\b(?:the|which|its|their) (?:first|second|third|fourth|fifth|sixth|last|[1-9](?:st|nd|rd|th)|next|previous){_OF_COUNTED}\b"
+    r"|\b(?:first|second|third|fourth|fifth|sixth|last|[1-9](?:st|nd|rd|th)|next) (?:in|from|to) (?!all\b)"
     r"|第[一二三四五六七八九十两\d]+个|最后一?个|依次"
 )
 _CLOCK = r"\bo['’]?\s?clock\b|[\d一二三四五六七八九十两]\s*点钟?方向|[零一二三四五六七八九十两\d]点钟"
