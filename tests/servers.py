@@ -1,6 +1,7 @@
 """Real S3 servers on loopback for the tests of every room: SeaweedFS, and hadro, which fails on purpose.
 
-What it is: `seaweed` and `hadro`, context managers that start a server on free ports, wait until it answers and stop it again.
+What it is: `seaweed` and `hadro`, context managers that start a server on free ports, wait until it answers and stop it again;
+`serving`, for a server of the test's own.
 What it is not: fixtures. A test folder wraps what it needs in one of its own, once a module:
 
     @pytest.fixture(scope="module")
@@ -18,12 +19,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socketserver import BaseServer
 from urllib.request import urlopen
 
 from kimivl.data.store.client import Client
@@ -31,6 +34,19 @@ from kimivl.data.store.client import Client
 ACCESS, SECRET = "kimivl-tests", "kimivl-tests-secret"
 PATIENCE = 60.0  # seconds until a server that does not answer is an error
 ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
+
+
+@contextmanager
+def serving(server: BaseServer) -> Iterator[BaseServer]:
+    """Around the use of a server that lives in this process."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 from kimivl.catalog.lifecycle import hold, hold_manifest
 from kimivl.catalog.versions import Catalog
 from kimivl.cli import main
-from kimivl.processor.image import ImageProcessor
-from kimivl.processor.processor import Processor
+from kimivl.data.lengths import measure_lengths
+from kimivl.data.source import Source
 from kimivl.processor.tokenizer import Tokenizer
 from tests.catalog.manifests import make_manifest
 
@@ -88,19 +88,17 @@ def test_statistics_are_of_versions_and_of_folders(filled):
     assert "Licences of originals" in out and "█" in out
 
 
-def test_tokens_are_counted_when_a_vocabulary_is_given_and_go_with_a_version(data, tmp_path):
+def test_tokens_that_were_counted_are_told_and_go_with_a_version(data, tmp_path):
     tokenizer = Tokenizer({bytes([value]): value for value in range(256)})
-    Processor(tokenizer, ImageProcessor(patch_size=4)).save_pretrained(tmp_path / "words")
     assert answer(data("stats", "a.manifest", "--json"))["token_lengths"] == []
-    counted = answer(data("stats", "a.manifest", "--processor", "words", "--json"))["token_lengths"]
+    measure_lengths(Source(tmp_path.parent, tmp_path.name, "a"), tokenizer, called="words")
+    counted = answer(data("stats", "a.manifest", "--json"))["token_lengths"]
     assert [(each["tokenizer"], each["called"], each["tokens"]) for each in counted] == [(tokenizer.digest, "words", 4 * 15)]
     _, out, _ = data("stats", "a.manifest")  # a byte is a token: 6 of the text, [EOS], and 8 around a picture
     assert f"Tokens of a sample, pictures left out, by words (512 tokens, digest {tokenizer.digest[:8]})" in " ".join(out.split())
     assert data("publish", "a.manifest", "data/catalog", "cats")[0] == 0
     assert answer(data("stats", "cats", "--json"))["token_lengths"] == counted
     assert "## Tokens of a sample" in (tmp_path / "data" / "catalog" / "cats" / "1" / "README.md").read_text()
-    code, _, err = data("stats", "cats", "--processor", "words")
-    assert code == 1 and "--processor counts the tokens of a manifest in a folder" in err
 
 
 def test_a_comparison_names_what_changed(filled):

@@ -1,7 +1,6 @@
 """A governed client keeps to its budget, of whatever requests a call consists."""
 
 import math
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +12,7 @@ from kimivl.catalog.pace import GovernedClient
 from kimivl.data.store.client import PLACING
 from kimivl.data.store.errors import Throttled
 from kimivl.data.store.governor import Governor
-from tests.servers import environment
+from tests.servers import environment, serving
 
 
 def test_no_second_has_more_requests_than_the_budget(monkeypatch):
@@ -79,12 +78,8 @@ class Slow(BaseHTTPRequestHandler):
 def slow():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
     server.events = []
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(server):
+        yield server
 
 
 def test_a_part_waits_for_its_turn_until_the_one_before_was_answered(slow, monkeypatch):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from kimivl.config.base import ConfigError
+from kimivl.model.lock import Held
 from kimivl.train.claim import claimed, is_claimed
 from kimivl.train.run import Run
 
@@ -23,7 +23,7 @@ with claimed(Path(sys.argv[1])):
 def test_a_run_that_is_being_trained_is_not_trained_by_another_process(make_recipe, make_stage, tmp_path):
     run = Run(make_recipe(make_stage("joint", steps=1)), tmp_path / "run")
     with claimed(run.folder):
-        with pytest.raises(ConfigError, match=rf"run is being trained by process {os.getpid()} on .*: wait for it"):
+        with pytest.raises(Held, match=rf"run is being trained by process {os.getpid()} on .*: wait for it"):
             run.train()
         assert [path.name for path in run.folder.iterdir()] == ["lock"]
     run.train()
@@ -34,7 +34,7 @@ def test_a_process_that_is_killed_holds_nothing(tmp_path):
     command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path}; " + f"exec({HOLD!r})", str(tmp_path / "run")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match=f"process {process.pid} "):
+        with pytest.raises(Held, match=f"process {process.pid} "):
             with claimed(tmp_path / "run"):
                 pass
         assert is_claimed(tmp_path / "run")

@@ -23,7 +23,7 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def test_a_finished_stage_is_a_model_directory_with_its_metrics(finished):
-    assert names(finished.folder) == {"recipe.json", "data.json", "lock", "processor", "stages"}
+    assert names(finished.folder) == {"recipe.json", "data.json", "processor", "stages"}
     official = {"config.json", "model.safetensors", "tiktoken.model", "preprocessor_config.json"}
     for stage in finished.recipe.stages:
         folder = finished.stages_folder / stage.name
@@ -89,7 +89,6 @@ def test_only_the_stages_that_are_not_finished_are_trained(finished, tmp_path):
         (),
         ("recipe.json",),
         ("data.json",),
-        ("lock",),
         ("stages",),
         ("stages", "sft"),
     }

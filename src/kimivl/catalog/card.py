@@ -85,7 +85,7 @@ def histograms(numbers: Statistics) -> list[tuple[str, list[tuple[str, int]]]]:
 
 
 def _token_lengths(numbers: Statistics) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = numbers.get("token_lengths", [])  # stats.json of earlier versions has none
+    found: list[dict[str, Any]] = numbers["token_lengths"]
     return found
 
 

@@ -82,10 +82,6 @@ def _add_looking(kinds: Any) -> None:
         "  kimivl data stats coco@3\n  kimivl data stats data/mine/coco/train.manifest --json",
     )  # fmt: skip
     stats.add_argument("what", metavar="NAME[@N]|FOLDER.manifest", help="a version, or a manifest that is not published")
-    stats.add_argument(
-        "--processor", type=Path, metavar="DIR",
-        help="count the tokens of a manifest by this vocabulary, if they were not (as `kimivl data lengths` does)",
-    )  # fmt: skip
     diff = add_command(
         kinds, "diff", _diff, "compare two versions or manifests: samples by id, originals by name",
         "  kimivl data diff coco@2 coco@3\n  kimivl data diff coco data/mine/coco/train.manifest",
@@ -244,11 +240,7 @@ def _stats(args: argparse.Namespace) -> None:
     from kimivl.data.manifest.manifest import is_manifest
 
     if is_manifest(Path(args.what)):
-        if args.processor:
-            _count_tokens(args, Path(args.what).resolve())
         numbers = statistics(Path(args.what))
-    elif args.processor:
-        raise ValueError(f"--processor counts the tokens of a manifest in a folder; {args.what} has what was counted before")
     else:
         catalog = _catalog(args.catalog)
         version, known = catalog.find(args.what)
@@ -263,19 +255,6 @@ def _stats(args: argparse.Namespace) -> None:
         _print_table((title, ""), rows, counts=True)
     for title, bars in histograms(numbers):
         _print_bars(title, bars)
-
-
-def _count_tokens(args: argparse.Namespace, folder: Path) -> None:
-    """As `kimivl data lengths` does, unless it was done."""
-    from kimivl.data.lengths import all_lengths, measure_lengths
-    from kimivl.data.source import Source
-    from kimivl.processor.processor import Processor
-
-    source = Source(folder.parent.parent, folder.parent.name, folder.stem)
-    tokenizer = Processor.from_pretrained(args.processor).tokenizer
-    if tokenizer.digest not in {each.tokenizer for each in all_lengths(source.path, source.records.identity)}:
-        with _lines(args) as lines:
-            measure_lengths(source, tokenizer, lines("tokens counted", len(source)), str(args.processor))
 
 
 def _diff(args: argparse.Namespace) -> None:

@@ -201,7 +201,10 @@ def test_a_folder_that_cannot_be_written_is_told(pictures, capsys):
     for out in ("/proc/none/train.manifest", "/sys/train.manifest"):  # where even root may write nothing
         assert main(["data", "index", str(pictures.root), out]) == 1
         told = capsys.readouterr().err
-        assert f"could not write {out}: " in told and "write elsewhere, or make this place writable" in told
+        assert (
+            f"could not write {Path(out).parent}/.train.manifest.lock: " in told
+            and "write elsewhere, or make this place writable" in told
+        )
         assert "notes" not in told
 
 

@@ -16,6 +16,16 @@ from kimivl.processor.messages import ImagePart, TextPart
 from tests.data.index.originals import encoded, fetch, picture, question, write_tar, write_video
 
 
+def write_archive(path, members):
+    """A tar or a zip archive, as its name says."""
+    if path.suffix.lower() == ".tar":
+        write_tar(path, members)
+        return
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in members.items():
+            file.writestr(name, data)
+
+
 def said(sample) -> list[str]:
     """Texts, and the names of pictures."""
     return [part.text if isinstance(part, TextPart) else part.image.name for part in sample.parts]
@@ -70,12 +80,7 @@ def test_neighbours_in_a_shard_are_a_sample(source, archive):
         "004.json": json.dumps({k: v for k, v in two_pictures().items() if k != "images"}).encode(),
         "005.png": encoded(6), "005.json": json.dumps(in_parts("005.png")).encode(), "ignored.npy": b"x",
     }  # fmt: skip
-    if archive == "s.tar":
-        write_tar(source.root / archive, members)
-    else:
-        with zipfile.ZipFile(source.root / archive, "w") as file:
-            for name, data in members.items():
-                file.writestr(name, data)
+    write_archive(source.root / archive, members)
     source.put(".nv-meta/split.yaml", "x")
     manifest = source.indexed()
     found = {manifest[row].id: manifest[row] for row in range(len(manifest))}
@@ -284,12 +289,7 @@ def test_shards_and_what_is_in_them_in_capital_letters(source, archive):
     row = {"texts": ["A.", None], "images": [None, "jpg"]}
     members = {"1.JPG": encoded(1), "1.TXT": b"One.", "2.JPG": encoded(2), "2.Json": json.dumps(row).encode()}
     source.put("beside.png", encoded(3))
-    if archive == "S.TAR":
-        write_tar(source.root / archive, members)
-    else:
-        with zipfile.ZipFile(source.root / archive, "w") as file:
-            for name, data in members.items():
-                file.writestr(name, data)
+    write_archive(source.root / archive, members)
     assert source.index()["layout"] == "shards"
     found = [source.manifest[row] for row in range(len(source.manifest))]
     assert [said(sample) for sample in found] == [[f"{archive}/1.JPG", "One."], ["A.", f"{archive}/2.JPG"]]

@@ -1,14 +1,13 @@
 """One SeaweedFS for all tests of stores, and a server of a few lines whose faults and answers a test decides."""
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from kimivl.processor.stored import StoredBytes
-from tests.servers import Server, environment, seaweed
+from tests.servers import Server, environment, seaweed, serving
 
 
 @pytest.fixture(scope="package")
@@ -65,13 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def scripted() -> Iterator[Scripted]:
-    server = Scripted()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Scripted()) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,6 @@ from kimivl.data.index.cells import Cells
 from kimivl.data.index.earlier import take_over
 from kimivl.data.index.folders import folder_rows
 from kimivl.data.index.layout import Layout, is_original, layout_of
-from kimivl.data.index.lock import alone
 from kimivl.data.index.notes import Notes, Row
 from kimivl.data.index.place import Listed, Place
 from kimivl.data.index.records import Said, again, finished, take
@@ -32,6 +31,7 @@ from kimivl.data.manifest.manifest import is_manifest
 from kimivl.data.manifest.schema import write_manifest
 from kimivl.data.store.client import Client
 from kimivl.data.store.urls import join_url
+from kimivl.model.lock import alone
 
 INDEXER = 2  # raised when the same originals give other rows
 _OURS = re.compile(r"\.manifest/|\.pictures/[0-9a-f]{2}/[0-9a-f]{64}\.\w+$")  # of manifests that lie beside the originals
@@ -70,7 +70,8 @@ def index(
     client = client or Client()
     settings = json.dumps({"indexer": INDEXER, "licence": licence, "language": language, "frames": frames})
     file = out.with_name(f".{out.name}.notes")
-    with alone(out):
+    lock = out.with_name(f".{out.name}.lock")
+    with alone(lock, f"{out} is being made", "wait until it is done, or end it"):
         notes = Notes(file, json.dumps([images or url, settings]))
         cells = Cells(out, notes)
         written = False
