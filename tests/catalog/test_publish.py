@@ -62,6 +62,20 @@ def test_originals_that_are_not_as_indexed_are_named_and_nothing_is_published(ma
     assert catalog.known() == []
 
 
+def test_local_files_of_any_name_are_published(catalog, tmp_path):
+    """The object store's own list of a folder ends at a tab in a name, and at links in a circle."""
+    folder, out = tmp_path / "photos", tmp_path / "data" / "mine" / "train.manifest"
+    folder.mkdir()
+    (folder / "circle").symlink_to(folder)
+    names = ["a.png", "b\tc.png", "d#1.png", "e %41[1].png", "\u732b.png"]
+    for name in names:
+        Image.new("RGB", (8, 8), "red").save(folder / name)
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps({"image": name, "caption": "red"}) for name in names))
+    index(str(folder), out)
+    version, _ = publish(out, catalog, "red")
+    assert version.summary["samples"] == len(names)
+
+
 def test_originals_that_were_replaced_since_they_were_indexed_are_not_published(catalog, tmp_path):
     """Local files have no etag: one of the same size is told by its time of change, and then by its bytes."""
     folder, out = tmp_path / "photos", tmp_path / "data" / "mine" / "train.manifest"

@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kimivl.catalog.place import PARTS
+from kimivl.data.index.walk import walk
 from kimivl.data.manifest.places import Places, is_own
 from kimivl.data.manifest.schema import OBJECTS_FILE, SEEN
 from kimivl.data.store.client import Client, Entry
 from kimivl.data.store.errors import CorruptObject, Missing, Replaced
 from kimivl.data.store.retry import patiently
-from kimivl.data.store.urls import object_url, split_url
+from kimivl.data.store.urls import join_url, object_url, split_url
 from kimivl.eval.progress import Lines, no_lines
 
 TOLD = 5  # faults that are told one by one
@@ -96,10 +98,21 @@ def listing(client: Client, urls: Iterable[str]) -> dict[str, Entry]:
     found = {}
     for members in buckets.values():
         folder = _common_folder(members)
-        for entry in patiently(lambda folder=folder: list(client.list(folder))):  # type: ignore[misc]
+        for entry in patiently(partial(_entries, client, folder)):
             if entry.url in wanted:
                 found[wanted[entry.url]] = entry
     return found
+
+
+def _entries(client: Client, folder: str) -> list[Entry]:
+    """Of local files all that the index listed, some of which obstore stops at."""
+    root, key = split_url(folder)
+    if root != "file://":
+        return list(client.list(folder))
+    return [
+        Entry(join_url(folder, path), size, "", datetime.fromtimestamp(changed / 1e6, UTC))
+        for path, size, changed in walk(Path(f"/{key}"))
+    ]
 
 
 def listing_of(client: Client, originals: Iterable[Original], places: Places) -> dict[str, Entry]:
@@ -182,7 +195,7 @@ def is_same(original: Original, entry: Entry, seen: Seen | None, client: Client)
 
 
 def seen_of(entry: Entry) -> Seen:
-    return Seen(entry.size, entry.version, int(entry.modified.timestamp() * 1e6))
+    return Seen(entry.size, entry.version, round(entry.modified.timestamp() * 1e6))
 
 
 def read_seen(path: Path) -> dict[str, Seen]:

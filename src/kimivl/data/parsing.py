@@ -2,19 +2,23 @@
 
 What it is: `parse_json`, and for readers that go on behind a value `why_not` and `check`. Python's own parser fails in three
 ways: for a text that is not JSON, for a number of more digits than it converts, and where lists nest deeper than its stack; how
-deep that is depends on who calls, so that a limit of ours comes first. Halves of characters it lets pass, and no file holds them.
+deep that is depends on who calls, so that a limit of ours comes first. Halves of characters it lets pass, and no file holds them;
+so it does NaN and Infinity, which JSON has not and other readers stop at.
 What it is not: what the values mean.
 """
 
 import json
+import math
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 DEEPEST = 100  # lists and objects in one another
 _TOO_DEEP = f"lists and objects nest more than {DEEPEST} deep: leave out the field that does, or write it as a text"
 _HALF = re.compile("[\ud800-\udfff]")  # surrogates
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # or one of a pair, which is a character
+_NOT_FINITE = re.compile(r"NaN|Infinity|[eE]\+?\d{3}")  # or a text that says so, or a number that is long written
 
 
 class NotJson(ValueError):
@@ -47,8 +51,10 @@ def check(value: Any, text: str) -> None:
     """`text`: where the value stands, and nothing else, so that most cost little. Raises: NotJson."""
     if text.count("[") + text.count("{") > DEEPEST and _is_deep(value):
         raise NotJson(_TOO_DEEP)
-    if _ESCAPED_HALF.search(text) and (field := _half(value, "")) is not None:
+    if _ESCAPED_HALF.search(text) and (field := _first(value, _is_half)) is not None:
         raise NotJson(f"{field or 'it'} holds half of a character (one of two surrogates): mend it")
+    if _NOT_FINITE.search(text) and (field := _first(value, _is_not_finite)) is not None:
+        raise NotJson(f"{field or 'it'} is no number that JSON has (NaN or infinite): write null, or leave it out")
 
 
 def _is_deep(value: Any) -> bool:
@@ -61,18 +67,25 @@ def _is_deep(value: Any) -> bool:
     return True
 
 
-def _half(value: Any, field: str) -> str | None:
-    """The first field that holds one, None if none does; "" is the value as such."""
-    if isinstance(value, str):
-        return field if _HALF.search(value) else None
+def _is_half(value: Any) -> bool:
+    return isinstance(value, str) and _HALF.search(value) is not None
+
+
+def _is_not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _first(value: Any, is_wrong: Callable[[Any], bool], field: str = "") -> str | None:
+    """The first field whose value, or name, is wrong, None if none is; "" is the value as such."""
     if isinstance(value, list):
-        found = (_half(inner, f"{field}[{number}]") for number, inner in enumerate(value))
+        found = (_first(inner, is_wrong, f"{field}[{number}]") for number, inner in enumerate(value))
         return next((each for each in found if each is not None), None)
     if isinstance(value, dict):
         for key, inner in value.items():
             name = f"{field}.{key}".lstrip(".")
-            if _HALF.search(key):
+            if is_wrong(key):
                 return ascii(name)
-            if (each := _half(inner, name)) is not None:
+            if (each := _first(inner, is_wrong, name)) is not None:
                 return each
-    return None
+        return None
+    return field if is_wrong(value) else None

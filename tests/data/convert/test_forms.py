@@ -111,8 +111,30 @@ def test_a_record_has_an_id_and_all_other_fields_in_its_meta():
     assert parts_of(record)[0] == text("What is it?") and len(parts_of({"content": "x"})) == 0
 
 
+@pytest.mark.parametrize("said", [{"weight": 0}, {"loss": False}, {"learned": False}, {"weight": 0.0, "loss": True}])
+def test_a_turn_that_others_do_not_learn_is_not_learned(said):
+    question, answer = {"role": "user", "content": "?"}, {"role": "assistant", "content": "A dog."}
+    wrong = {"role": "assistant", "content": [image("a.png"), text("A cat.")]} | said
+    found = messages({"messages": [question, wrong, question, answer | {"weight": 1, "loss": True}]})["messages"]
+    assert found[1]["content"] == [image("a.png"), text("A cat.") | {"learned": False}]
+    assert found[3] == answer
+    marked = {"conversations": [says("human", "?"), says("gpt", "A cat.") | said]}
+    assert conversations(marked)["messages"][1]["content"] == [text("A cat.") | {"learned": False}]
+
+
+@pytest.mark.parametrize("given", [{"$oid": "6"}, [1], True])
+def test_an_id_is_a_text_or_a_number(given):
+    with pytest.raises(Fault, match="'id' is a text or a number"):
+        record_of(LLAVA | {"id": given}, None, "name")
+    assert record_of(LLAVA | {"id": None}, None, "name")["id"] == "name"
+
+
 def says(speaker: str, value) -> dict:
     return {"from": speaker, "value": value}
+
+
+def turn(more: dict) -> dict:
+    return {"messages": [OPENAI["messages"][0], OPENAI["messages"][1] | more]}
 
 
 def user(content) -> dict:
@@ -148,6 +170,9 @@ TWICE = {"messages": OPENAI["messages"][1:] * 2}
         (messages, user([ADDRESS]), r"content\[0\].image is an address \(http://x…\): save the picture as a file"),
         (messages, user([{"type": "image_url"}]), "image_url is the path of a picture, got None"),
         (messages, user([]), "content is a text or a list of parts"),
+        (messages, turn({"weight": 0.5}), r"messages\[1\].weight is 0 or 1, or false or true, got 0.5"),
+        (messages, turn({"loss": "no"}), r"messages\[1\].loss is 0 or 1, or false or true, got 'no'"),
+        (messages, turn({"tool_calls": [{}]}), r"messages\[1\] has 'tool_calls', which records have not: write the call"),
         (interleaved, {"texts": ["a"], "images": []}, "lists of one length"),
         (interleaved, {"texts": ["a"], "images": ["b"]}, "place 0 has a text and a picture: give one"),
         (interleaved, {"texts": [None], "images": [None]}, "place 0 has nothing"),

@@ -4,6 +4,7 @@ import datetime
 import decimal
 import io
 import json
+import math
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -86,8 +87,11 @@ def test_cells_as_json_has_them():
     assert plain({"a": [when, when.date()], "b": decimal.Decimal("1.50"), "c": None}, "x") == {
         "a": ["2026-01-02T03:04:05", "2026-01-02"], "b": "1.50", "c": None,
     }  # fmt: skip
+    assert plain({"a": [1.5, float("nan")]}, "x") == {"a": [1.5, None]}
     with pytest.raises(Fault, match=r"x.a\[1\] holds bytes"):
         plain({"a": [1, b"2"]}, "x")
+    with pytest.raises(Fault, match=r"x.a\[0\] is -inf, which JSON has not"):
+        plain({"a": [-math.inf]}, "x")
 
 
 def test_faults_are_counted_in_constant_memory():

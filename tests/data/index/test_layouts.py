@@ -234,6 +234,25 @@ def test_folders_of_splits_are_never_mixed(source):
     assert source.index(url=str(source.root / "train"))["samples"] == 1
 
 
+def test_what_is_called_held_out_is_not_learned_unless_it_is_named(source):
+    source.put("1.png", encoded(1))
+    source.rows({"image": "1.png", "text": "x"}, name="eval.jsonl")
+    with pytest.raises(ValueError, match=r"holds validation alone, and train.manifest is learned: call it validation.manifest"):
+        source.index()
+    assert source.index(url=f"{source.root}/eval.jsonl")["samples"] == 1
+    source.out = source.out.with_name("validation.manifest")
+    assert source.index()["samples"] == 1
+
+
+def test_folders_that_are_held_out_are_not_learned_unless_they_are_named_or_classes_among_others(source):
+    source.put("val/cat/1.png", encoded(1))
+    with pytest.raises(ValueError, match="holds validation alone"):
+        source.index()
+    assert source.index(url=str(source.root / "val"))["samples"] == 1
+    source.put("dogs/1.png", encoded(2))
+    assert source.index()["samples"] == 2
+
+
 @pytest.mark.parametrize(
     "others", [["eval"], ["holdout"], ["held-out"], ["HELD_OUT"], ["testmini"], ["Evaluation set"], ["a/testing/1"], ["more"]]
 )

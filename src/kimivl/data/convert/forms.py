@@ -140,8 +140,10 @@ def record_of(row: Any, form: str | None, name: str) -> Record:
         raise Fault(f"'meta' is an object, got {type(row['meta']).__name__}")
     own = {*chosen.keys, *chosen.own, "id", "meta"}
     meta = {**(row.get("meta") or {}), **{field: value for field, value in row.items() if field not in own}}
-    given = row.get("id")
-    return {"id": name if given is None else str(given), **converted} | ({"meta": meta} if meta else {})
+    given = name if row.get("id") is None else row["id"]
+    if isinstance(given, bool) or not isinstance(given, (str, int, float)):
+        raise Fault(f"'id' is a text or a number, got {given!r}")
+    return {"id": str(given), **converted} | ({"meta": meta} if meta else {})
 
 
 def parts_of(record: Record) -> list[Record]:
@@ -156,6 +158,7 @@ def _turns(turns: Sequence[Row], key: str, contents: Sequence[Any], field: str, 
         role = turn.get(key)
         if not isinstance(role, str) or role not in ROLES:
             raise Fault(f"{field}[{number}].{key} is {role!r}: give one of {', '.join(ROLES)}")
+        content = content if _is_learned(turn, f"{field}[{number}]") else _unlearned(content)
         result.append({"role": ROLES[role], "content": content})
     for number, (before, turn) in enumerate(zip(result, result[1:])):
         if before["role"] == turn["role"] != "system":
@@ -167,6 +170,24 @@ def _turns(turns: Sequence[Row], key: str, contents: Sequence[Any], field: str, 
             f"{field} ends with a turn of the {result[-1]['role']}: there is nothing to learn behind it; end with the assistant"
         )
     return result
+
+
+def _is_learned(turn: Row, field: str) -> bool:
+    """What OpenAI's `weight` and ms-swift's `loss` say of a turn of the assistant."""
+    if calls := [key for key in ("tool_calls", "function_call") if turn.get(key)]:
+        raise Fault(
+            f"{field} has '{calls[0]}', which records have not: write the call into the text, as the model is to write it"
+        )
+    said = [(key, turn[key]) for key in ("weight", "loss", "learned") if turn.get(key) is not None]
+    for key, value in said:
+        if value not in (0, 1):  # also False and True
+            raise Fault(f"{field}.{key} is 0 or 1, or false or true, got {value!r}: a turn is learned or it is not")
+    return all(value for _, value in said)
+
+
+def _unlearned(content: Any) -> list[Record]:
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return [part | {"learned": False} if part["type"] == "text" else part for part in parts]
 
 
 def _with_media(texts: Sequence[str], row: Row) -> list[list[Record]]:

@@ -10,6 +10,7 @@ import datetime
 import decimal
 import io
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -60,7 +61,10 @@ def parquet_rows(file: BinaryIO, name: str) -> Rows:
 
 
 def plain(value: Any, field: str) -> Any:
-    """A cell as JSON has it. Raises: Fault naming the field for one that JSON has not."""
+    """A cell as JSON has it; NaN, which many programs write for what is missing, is null.
+
+    Raises: Fault naming the field for one that JSON has not.
+    """
     if isinstance(value, dict):
         return {key: plain(inner, f"{field}.{key}") for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -69,6 +73,10 @@ def plain(value: Any, field: str) -> Any:
         return value.isoformat()
     if isinstance(value, (decimal.Decimal, datetime.timedelta)):
         return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            return None
+        raise Fault(f"{field} is {value}, which JSON has not: write a number, or null")
     if isinstance(value, bytes):
         raise Fault(f"{field} holds bytes, and only 'image' and 'images' may: leave the column out")
     return value

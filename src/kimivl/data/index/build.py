@@ -20,7 +20,7 @@ from kimivl.data.convert.forms import Fault
 from kimivl.data.index.cells import Cells
 from kimivl.data.index.earlier import take_over
 from kimivl.data.index.folders import folder_rows
-from kimivl.data.index.layout import Layout, is_original, layout_of
+from kimivl.data.index.layout import Layout, is_original, layout_of, split_of
 from kimivl.data.index.notes import Notes, Row
 from kimivl.data.index.place import Listed, Place
 from kimivl.data.index.records import Said, again, finished, take
@@ -100,6 +100,7 @@ class _Run:
     def all(self, settings: str) -> dict[str, Any]:
         """Writes the manifest. Returns: as of `index`."""
         layout = self._listed()
+        self._refuse_held_out(layout)
         self.notes.forget_changed(layout.kind == "shards")
         if is_manifest(self.out):
             take_over(self.out, self.notes, self.pictures.root, settings, layout.kind == "shards")
@@ -138,6 +139,14 @@ class _Run:
         if layout.kind != "rows":
             raise ValueError(f"{self.rows.root} holds no files of rows, and --images is for rows")
         return layout
+
+    def _refuse_held_out(self, layout: Layout) -> None:
+        """Raises: ValueError where all that a folder holds is called after another split than the manifest that is learned."""
+        if self.rows.chosen == "*" and layout.split not in ("", "train") and split_of(self.out.stem) == "train":
+            raise ValueError(
+                f"{self.rows.root} holds {layout.split} alone, and {self.out.name} is learned: call it {layout.split}.manifest, "
+                "or, if it is to be learned, name the files or the folder themselves in the URL (a pattern will do)"
+            )
 
     def _rows(self, layout: Layout) -> None:
         """Notes all rows. Files of rows are read every time."""

@@ -32,11 +32,12 @@ TOLD = 5  # names of files that are left out
 
 @dataclass(frozen=True)
 class Layout:
-    """`files`: of rows, or shards, in the order of their paths. `skipped`: how many other files are of no kind that is read, and
-    `skipped_first`: the first of them."""
+    """`files`: of rows, or shards, in the order of their paths. `split`: of all of them, or of all folders, "" for none.
+    `skipped`: how many other files are of no kind that is read, and `skipped_first`: the first of them."""
 
     kind: Literal["rows", "shards", "folders"]
     files: list[Listed]
+    split: str
     skipped: int
     skipped_first: list[str]
 
@@ -68,7 +69,7 @@ def layout_of(place: Place, listed: Iterable[Listed]) -> Layout:
         elif (ends(of.path, ROWS) or of.path.rpartition("/")[2].lower() == TABLE) and not NO_ROWS.search(of.path):
             rows.append(of)
         elif is_media(of.path):
-            folders.setdefault(_split_of(of.path.rpartition("/")[0]), of.path)
+            folders.setdefault(split_of(of.path.rpartition("/")[0]), of.path)
         else:
             packed = of.path if ends(of.path, PACKED) else packed
             (texts if ends(of.path, ".txt") else other).add(of.path)
@@ -80,13 +81,13 @@ def layout_of(place: Place, listed: Iterable[Listed]) -> Layout:
         )
     if rows or shards:
         files = sorted({of.path: of for of in rows or shards}.values(), key=lambda of: of.path)
-        _one_split(place, {_split_of(of.path): of.path for of in files})
-        return Layout("rows" if rows else "shards", files, other.count + texts.count, (other.first + texts.first)[:TOLD])
+        split = _one_split(place, {split_of(of.path): of.path for of in files})
+        return Layout("rows" if rows else "shards", files, split, other.count + texts.count, (other.first + texts.first)[:TOLD])
     if not folders:
         told = f"{place.root} holds" if place.chosen == "*" else f"{place.root}{place.chosen} leads to"
         raise ValueError(f"{told} no rows ({', '.join(ROWS)}), no archives and no pictures; check the URL")
-    _one_split(place, {split: path for split, path in folders.items() if split})
-    return Layout("folders", [], other.count, other.first)  # texts are captions
+    split = _one_split(place, {split: path for split, path in folders.items() if split})
+    return Layout("folders", [], "" if "" in folders else split, other.count, other.first)  # texts are captions
 
 
 def is_original(path: str) -> bool:
@@ -94,14 +95,14 @@ def is_original(path: str) -> bool:
     return is_media(path) or ends(path, ARCHIVES)
 
 
-def _split_of(path: str) -> str:
+def split_of(path: str) -> str:
     """The last split that a path is called after, "" for none."""
     found = [match.lastgroup for match in _SPLIT.finditer(path)]
     return found[-1] or "" if found else ""
 
 
-def _one_split(place: Place, examples: dict[str, str]) -> None:
-    """`examples`: a path of each split, "" for those that are called after none."""
+def _one_split(place: Place, examples: dict[str, str]) -> str:
+    """The split. `examples`: a path of each, "" for those that are called after none. Raises: ValueError if there are several."""
     if len(examples) > 1:
         told = ", ".join(
             f"{split or 'none that is named'} ({path})"
@@ -111,3 +112,4 @@ def _one_split(place: Place, examples: dict[str, str]) -> None:
             f"{place.root} holds several splits, {told}: give the URL of one, or a pattern such as data/train-*; "
             "each makes a manifest of its own"
         )
+    return next(iter(examples), "")

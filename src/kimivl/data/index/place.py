@@ -124,7 +124,7 @@ class Place:
         while (entry := patiently(following)) is not None:
             path = split_url(entry.url)[1][below:]
             if path and not path.endswith("/") and not any(map(is_hidden, path.split("/"))):
-                yield Listed(path, entry.size, entry.version, int(entry.modified.timestamp() * 1e6))
+                yield Listed(path, entry.size, entry.version, round(entry.modified.timestamp() * 1e6))
 
     def get(self, of: Listed) -> bytes:
         """The whole object. Raises: StoreError, Replaced if it changed since it was listed."""

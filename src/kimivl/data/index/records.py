@@ -69,7 +69,8 @@ def finished(notes: Notes, place: str, line: str, said: Said, root: str) -> Row:
         if isinstance(of.get("content"), list):
             of["content"] = [new for part in of["content"] for new in _placed(notes, part, said, root, pictures)]
     line = json.dumps(record, ensure_ascii=False)
-    assert checked(line, place) == len(pictures)
+    count = checked(line, place)
+    assert count == len(pictures)
     texts = [part["text"] for part in parts_of(record) if part["type"] == "text"]
     texts += [of["content"] for of in record.get("messages", [record]) if isinstance(of["content"], str)]
     meta = record.get("meta", {})
