@@ -1,6 +1,7 @@
 """What the plan makes of packings, of shares, and of changes that a log brings while a stage runs."""
 
 import json
+import tracemalloc
 from collections import Counter
 from dataclasses import asdict
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kimivl.data import pieces, plan
 from kimivl.data.lengths import measure_lengths
 from kimivl.data.loader import Loader
 from kimivl.data.log import DataLog, Entry, Exclusion
@@ -75,6 +77,20 @@ def test_every_packing_keeps_its_budgets_loses_nothing_and_repeats_nothing(open_
 
 def walk(loader, steps):
     return [pack for step in range(steps) for pack in loader.packs(step)]
+
+
+def test_short_samples_are_kept_no_longer_than_their_memory_allows(open_loader, monkeypatch):
+    """They are far larger in memory than their tokens."""
+    for file in (plan, pieces):
+        monkeypatch.setattr(file, "KEPT", 200_000)
+    loader = open_loader({"short": 1}, pack_tokens=500)
+    for step in range(100):
+        if step == 10:
+            tracemalloc.start()
+        packs = loader.packs(step)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert loader.state.drawn["short"] > 5000 and len(packs) == 1 and grown < 1_000_000
 
 
 def test_grouped_packs_hold_pictures_or_none_and_mixed_ones_both(open_loader):

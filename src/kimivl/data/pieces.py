@@ -23,7 +23,7 @@ from kimivl.processor.pictures import Pictures
 from kimivl.processor.processor import Outline, Processor
 from kimivl.processor.stored import DamagedObject, StoredBytes, StoredPicture
 
-KEPT = 2_000_000  # tokens of samples whose rendering is kept for a moment, of ten bytes each
+KEPT = 20_000_000  # bytes of samples that are kept for a moment
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,17 @@ def planned_pieces(
     return [Planned(source, number, sample, part, parts, size, length, grids, limit) for part, size in enumerate(sizes)]
 
 
+def held(tokens: int) -> int:
+    """Bytes that a sample takes in memory, about: its record, parts, paths and arrays, and its texts or their tokens."""
+    return 2_000 + 10 * tokens
+
+
 class Renderer:
     """Renders samples; the last ones are kept for the parts of long documents, and for packs whose plan had to render them."""
 
     def __init__(self, processor: Processor):
         self.processor = processor
-        self._kept: Recent[tuple[str, int, int | None], Outline] = Recent(KEPT, lambda outline: len(outline.ids))
+        self._kept: Recent[tuple[str, int, int | None], Outline] = Recent(KEPT, lambda outline: held(len(outline.ids)))
 
     def length(self, walk: tuple[str, int], sample: Sample, limit: int | None) -> Length:
         """Counts a sample. Args: `walk`: its source, and its number there; `limit` as of `Planned`."""

@@ -21,7 +21,7 @@ from kimivl.data.lengths import Length, lengths_of
 from kimivl.data.log import DataLog, Entry, Exclusion, digest_of, exclusions_of, weights_of
 from kimivl.data.mixture import Mixture, weights_at
 from kimivl.data.packing import packing_of
-from kimivl.data.pieces import KEPT, Planned, Renderer, digests, naming, planned_pieces, versions
+from kimivl.data.pieces import KEPT, Planned, Renderer, digests, held, naming, planned_pieces, versions
 from kimivl.data.recent import Recent
 from kimivl.data.sample import Sample
 from kimivl.data.source import Source, key_of
@@ -70,7 +70,7 @@ class Planner:
         self.renderer = Renderer(processor)
         self.state = PlanState()
         self._lengths: dict[str, np.ndarray | None] = {}
-        self._planned: Recent[tuple[str, int, int | None, str], list[Planned]] = Recent(KEPT, _tokens)
+        self._planned: Recent[tuple[str, int, int | None, str], list[Planned]] = Recent(KEPT, _held)
 
     def packs(self, step: int) -> list[list[Planned]]:
         """The packs of a step; steps come in order, from the one that `state` belongs to.
@@ -213,9 +213,8 @@ def _digest_before(step: int, entries: Sequence[Entry]) -> str:
     return digest_of([entry for entry in entries if entry.step < step])
 
 
-def _tokens(pieces: Sequence[Planned]) -> int:
-    """Of a sample in memory; one that is left out counts as one."""
-    return 1 + sum(piece.tokens for piece in pieces)
+def _held(pieces: Sequence[Planned]) -> int:
+    return held(sum(piece.tokens for piece in pieces))
 
 
 def _digest(before: str, pack: Sequence[Planned]) -> str:
