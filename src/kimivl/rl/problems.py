@@ -6,7 +6,6 @@ What it is not: who draws which problem (`prompt_sampler.py`), or the judgement 
 """
 
 import hashlib
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 
@@ -95,7 +94,7 @@ def _family(sample: Sample, where: str) -> str:
 
 def _size(sample: Sample, where: str) -> float:
     size = sample.meta.get("difficulty", 0)
-    if isinstance(size, bool) or not isinstance(size, int | float) or (isinstance(size, float) and math.isnan(size)):
+    if isinstance(size, bool) or not isinstance(size, int | float):
         raise ValueError(f"{where}: meta.difficulty must be a number, the larger the harder, got {size!r}; or leave it out")
     return size
 
