@@ -90,9 +90,7 @@ def test_large_objects_that_should_be_new_are_written_once_however_many_write(st
     with ThreadPoolExecutor(3) as pool:
         versions = list(pool.map(write, contents))
     winners = [number for number, version in enumerate(versions) if version is not None]
-    if folder.startswith(
-        "s3:"
-    ):  # on a busy machine SeaweedFS 4.48 may let two at the same moment pass; the last one is there whole
+    if folder.startswith("s3:"):  # SeaweedFS 4.48 may let two pass at one moment; the last one is there, whole
         [there] = [number for number in winners if contents[number] == client.get(folder + "large")]
     else:
         [there] = winners
